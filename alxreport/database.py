@@ -1,0 +1,306 @@
+"""Connections: one consistent read-only view of Moodle, short transactions in the store."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from alxreport.dialects import (
+    BUSY_CODES,
+    FULL_CODES,
+    GONE_CODES,
+    TRANSIENT_CODES,
+    SqliteSetHash,
+    error_code,
+    error_text,
+    flavour,
+)
+from alxreport.errors import AlxError, ConfigError, SourceError, StoreError
+from alxreport.settings import DatabaseSettings, MoodleSettings, StoreSettings, read_password
+
+CONNECT_TIMEOUT_SECONDS = 10
+LOCK_WAIT_SECONDS = 30
+DRIVERS = {
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+}
+EXAMPLES = (
+    "mysql://user:password@host/database, postgresql://user:password@host/database"
+    " or sqlite:////path/file.db"
+)
+
+
+def database_url(settings: DatabaseSettings, what: str) -> URL:
+    """Return the complete URL of a database: driver, password and character set filled in.
+
+    ``what`` names the setting in errors. Raises ConfigError for a URL of no known form.
+    """
+    try:
+        url = make_url(settings.url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(f"{what} is not a database URL.", f"Write {EXAMPLES}.") from error
+    if url.drivername not in DRIVERS:
+        raise ConfigError(f"{what} begins with {url.drivername}://.", f"Write {EXAMPLES}.")
+    url = url.set(drivername=DRIVERS[url.drivername])
+    if settings.password_file:
+        url = url.set(password=read_password(settings.password_file))
+    if url.drivername != "sqlite" and not url.database:
+        raise ConfigError(f"{what} names no database.", f"Write {EXAMPLES}.")
+    if url.drivername == "mysql+pymysql":
+        url = url.update_query_dict({"charset": "utf8mb4"})
+    return url
+
+
+def _tls_arguments(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
+    if settings.tls == "off":
+        return {}
+    if url.get_backend_name() == "postgresql":
+        found = {
+            "sslmode": "verify-full" if settings.tls == "verify" else "require",
+            "sslrootcert": settings.tls_ca,
+            "sslcert": settings.tls_cert,
+            "sslkey": settings.tls_key,
+        }
+        return {name: value for name, value in found.items() if value}
+    context = ssl.create_default_context(cafile=settings.tls_ca or None)
+    if settings.tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.tls_cert:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key or None)
+    return {"ssl": context}
+
+
+def _connect_arguments(url: URL, settings: DatabaseSettings, what: str) -> dict[str, Any]:
+    if url.drivername == "sqlite":
+        return {"timeout": LOCK_WAIT_SECONDS}
+    try:
+        arguments = _tls_arguments(url, settings)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{what}: the TLS files cannot be used: {error.strerror or error}.",
+            "Check tls_ca, tls_cert and tls_key.",
+        ) from error
+    if url.drivername == "mysql+pymysql" and url.password:
+        # As PHP does: PyMySQL itself would encode a password of text as Latin-1.
+        arguments["password"] = str(url.password).encode()
+    return arguments | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+
+
+def _engine(url: URL, what: str, **arguments: Any) -> Engine:
+    try:
+        return create_engine(url, poolclass=NullPool, **arguments)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{what} needs the package {error.name}.", "Run: pip install 'alxreport[postgres]'"
+        ) from error
+
+
+def open_source(settings: MoodleSettings) -> Engine:
+    """Return an engine on Moodle's database that begins no transaction by itself."""
+    if not settings.url:
+        raise ConfigError(
+            "No Moodle database is configured.",
+            "Run 'alxreport init', or set ALXREPORT_MOODLE_URL.",
+        )
+    url = database_url(settings, "moodle.url")
+    arguments = _connect_arguments(url, settings, "moodle.url")
+    if url.drivername == "sqlite":
+        path = _sqlite_path(url, "moodle.url")
+        if not path.is_file():
+            raise SourceError(f"There is no Moodle database file {path}.", "Check moodle.url.")
+        # Opened read-only by SQLite itself: no code here could write by mistake.
+        url = url.set(database=f"file:{_uri_quoted(path)}", query={"mode": "ro", "uri": "true"})
+    engine = _engine(url, "moodle.url", isolation_level="AUTOCOMMIT", connect_args=arguments)
+    if url.drivername == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def register(connection: Any, _record: Any) -> None:
+            connection.create_aggregate("alx_set_hash", -1, SqliteSetHash)
+
+    return engine
+
+
+def _sqlite_path(url: URL, what: str) -> Path:
+    if not url.database or url.database == ":memory:":
+        raise ConfigError(f"{what} names no file.", "Write sqlite:////absolute/path.db.")
+    return Path(url.database)
+
+
+def _uri_quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+@contextmanager
+def snapshot(engine: Engine, settings: MoodleSettings) -> Iterator[Connection]:
+    """Yield a connection on which every SELECT sees the same moment of Moodle's data.
+
+    Nothing can be written through it: the transaction is read-only on every server, and the file
+    is opened read-only on SQLite. Database errors leave as SourceError.
+    """
+    sql = flavour(engine.dialect)
+    with source_errors(), engine.connect() as connection:
+        if settings.tls != "off" and sql.name == "mysql":
+            _require_tls(connection)
+        for statement in sql.session:
+            connection.exec_driver_sql(statement)
+        for statement in sql.optional_session:
+            with suppress(SQLAlchemyError):
+                connection.exec_driver_sql(statement)
+        for statement in sql.snapshot:
+            connection.exec_driver_sql(statement)
+        try:
+            yield connection
+        finally:
+            with suppress(SQLAlchemyError):
+                connection.exec_driver_sql("ROLLBACK")
+
+
+def _require_tls(connection: Connection) -> None:
+    # PyMySQL goes on in clear text when the server offers no TLS.
+    row = connection.exec_driver_sql("SHOW STATUS LIKE 'Ssl_cipher'").first()
+    if row is None or not row[1]:
+        raise SourceError(
+            "The database server offers no TLS, and tls is not 'off'.",
+            "Switch TLS on at the server, or set tls = \"off\".",
+        )
+
+
+def open_store(settings: StoreSettings) -> Engine:
+    """Return an engine on the store; a SQLite file is made when missing, mode 0600."""
+    url = database_url(settings, "store.url")
+    arguments = _connect_arguments(url, settings, "store.url")
+    if url.drivername != "sqlite":
+        return _engine(url, "store.url", connect_args=arguments)
+    path = _sqlite_path(url, "store.url")
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"The store {path} cannot be made: {error.strerror}.",
+            "Name another place in store.url, or let this user write there.",
+        ) from error
+    engine = _engine(url, "store.url", connect_args=arguments)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not in the driver
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer takes its lock at once: a later upgrade could fail half way.
+        writing = connection.get_execution_options().get("alx_writing")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection in a read transaction of the store."""
+    with store_errors(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection in a write transaction of the store: all of it happens, or nothing."""
+    with store_errors(), engine.connect() as raw:
+        connection = raw.execution_options(alx_writing=True)
+        with connection.begin():
+            yield connection
+
+
+_SOURCE_HINTS: dict[Any, tuple[str, str]] = {
+    1045: ("Moodle's database refuses the user or the password", "Check the name and password."),
+    1044: ("The user may not use Moodle's database", "GRANT SELECT on it to this user."),
+    1049: ("There is no such Moodle database", "Check the database name in moodle.url."),
+    1142: ("The user may not read a table of Moodle", "GRANT SELECT on all of its tables."),
+    1146: ("A table of Moodle is missing", "Check moodle.prefix, and run 'alxreport doctor'."),
+    1317: ("Moodle's database stopped the query", "Run the sync again."),
+    "28P01": ("Moodle's database refuses the user or the password", "Check name and password."),
+    "28000": ("Moodle's database refuses the user", "Check the name and pg_hba.conf."),
+    "3D000": ("There is no such Moodle database", "Check the database name in moodle.url."),
+    "42501": ("The user may not read a table of Moodle", "GRANT SELECT on all of its tables."),
+    "42P01": ("A table of Moodle is missing", "Check moodle.prefix, and run 'alxreport doctor'."),
+    "SQLITE_NOTADB": ("Moodle's database file is not a database", "Check moodle.url."),
+    "SQLITE_CANTOPEN": ("Moodle's database file cannot be opened", "Check its path and rights."),
+}
+
+
+@contextmanager
+def source_errors() -> Iterator[None]:
+    """Turn every database error inside into a SourceError of one line."""
+    try:
+        yield
+    except DBAPIError as error:
+        message, hint = _SOURCE_HINTS.get(
+            error_code(error),
+            ("Moodle's database cannot be read", "Check that it runs and moodle.url is right."),
+        )
+        raise SourceError(f"{message}: {error_text(error)}", hint) from error
+    except SQLAlchemyError as error:
+        raise SourceError(f"Moodle's database cannot be read: {error_text(error)}") from error
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn every database error inside into a StoreError of one line."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise store_error(error) from error
+    except AlxError:
+        raise
+    except SQLAlchemyError as error:
+        raise StoreError(f"The store cannot be used: {error_text(error)}") from error
+
+
+def store_error(error: DBAPIError) -> StoreError:
+    """Return the StoreError that says what ``error`` means and what to do."""
+    code, text = error_code(error), error_text(error)
+    if code in FULL_CODES or "disk is full" in text or "No space left" in text:
+        return StoreError(
+            f"The store's disk is full: {text}",
+            "Free some space there; the next sync goes on.",
+            fatal=True,
+        )
+    if code in BUSY_CODES:
+        hint = "Another process writes to it; try again."
+        return StoreError(f"The store is busy: {text}", hint, transient=True)
+    if code in TRANSIENT_CODES:
+        return StoreError(f"The store gave way: {text}", "Try again.", transient=True)
+    if code in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
+        return StoreError(
+            f"The store file is not a sound database: {text}",
+            "Restore it from a backup, or move it away: the next sync makes and fills a new one.",
+            fatal=True,
+        )
+    if code in {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_READONLY_DIRECTORY"}:
+        hint = "Let this user write to the file and its folder."
+        return StoreError(f"The store cannot be written: {text}", hint, fatal=True)
+    gone = code in GONE_CODES or error.connection_invalidated
+    hint = "Check store.url, and that the server runs and lets this user in."
+    return StoreError(f"The store cannot be used: {text}", hint, fatal=bool(gone))

@@ -1,0 +1,210 @@
+"""What differs between MariaDB/MySQL, PostgreSQL and SQLite, in one place per difference."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Dialect, Insert, func, literal, literal_column
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+# Separates the fields of one row under a hash: names and numbers do not contain it.
+FIELD_SEPARATOR = "\x1f"
+# Largest list that GROUP_CONCAT may build in one cell; the server lowers it to max_allowed_packet.
+GROUP_CONCAT_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """The SQL of one kind of database.
+
+    ``pack`` turns the rows of a group into the text ``count,[a,b],[a,b]`` (``count,a,b`` for one
+    column); the count lets the reader notice a list that the server cut short.
+    ``set_hash`` is a fingerprint of the set of rows in a group: a sum or exclusive or over 64-bit
+    hashes that are not linear in the row, so that two changes cannot cancel each other out.
+    """
+
+    name: str
+    snapshot: tuple[str, ...]  # opens one consistent read-only view of the source
+    session: tuple[str, ...]  # settings of a source session, each within an ordinary user's rights
+    optional_session: tuple[str, ...]  # the same, unknown to some versions
+    pack: Callable[..., ColumnElement[Any]]
+    set_hash: Callable[..., ColumnElement[Any]]
+    upsert: Callable[[Insert, Sequence[str], Sequence[str]], Insert]
+    columns_sql: str = ""
+
+
+def _mysql_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
+    if len(columns) == 1:
+        item: ColumnElement[Any] = columns[0]
+    else:
+        parts: list[Any] = ["["]
+        for number, column in enumerate(columns):
+            parts += [","] * bool(number) + [column]
+        item = func.concat(*parts, "]")
+    return func.concat_ws(",", func.count(), func.group_concat(item))
+
+
+def _mysql_set_hash(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
+    # CRC32 alone is linear: over an exclusive or, two opposite changes cancel out. The product of
+    # two differently arranged ones is not, and BIT_XOR of integers costs half of SUM, which
+    # MariaDB computes in decimals.
+    forward = func.crc32(func.concat_ws(FIELD_SEPARATOR, *columns))
+    backward = func.crc32(func.concat_ws(FIELD_SEPARATOR, *reversed(columns), 40503))
+    return func.concat_ws(":", func.count(), func.bit_xor(forward.op("*")(backward)))
+
+
+def _mysql_upsert(insert: Insert, keys: Sequence[str], columns: Sequence[str]) -> Insert:
+    # VALUES() is understood by every MariaDB and MySQL; the newer row alias only by MySQL 8.
+    del keys  # MySQL goes by any unique key; the reporting table has one besides its id
+    values = {name: literal_column(f"VALUES({name})") for name in columns}
+    return mysql.insert(insert.table).on_duplicate_key_update(values)
+
+
+def _postgres_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
+    if len(columns) == 1:
+        item: ColumnElement[Any] = func.concat(columns[0])
+    else:
+        parts: list[Any] = ["["]
+        for number, column in enumerate(columns):
+            parts += [","] * bool(number) + [column]
+        item = func.concat(*parts, "]")
+    return func.concat_ws(",", func.count(), func.string_agg(item, ","))
+
+
+def _postgres_set_hash(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
+    row = func.hashtextextended(func.concat_ws(FIELD_SEPARATOR, *columns), 0)
+    return func.concat_ws(":", func.count(), func.sum(row))
+
+
+def _postgres_upsert(insert: Insert, keys: Sequence[str], columns: Sequence[str]) -> Insert:
+    statement = postgresql.insert(insert.table)
+    return statement.on_conflict_do_update(
+        index_elements=list(keys), set_={name: statement.excluded[name] for name in columns}
+    )
+
+
+def _sqlite_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
+    if len(columns) == 1:
+        item: ColumnElement[Any] = func.printf("%d", columns[0])
+    else:
+        item = func.printf("[" + ",".join(["%d"] * len(columns)) + "]", *columns)
+    return func.count().op("||")(func.coalesce(literal(",").op("||")(func.group_concat(item)), ""))
+
+
+def _sqlite_set_hash(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.alx_set_hash(*columns)
+
+
+def _sqlite_upsert(insert: Insert, keys: Sequence[str], columns: Sequence[str]) -> Insert:
+    statement = sqlite.insert(insert.table)
+    return statement.on_conflict_do_update(
+        index_elements=list(keys), set_={name: statement.excluded[name] for name in columns}
+    )
+
+
+class SqliteSetHash:
+    """The aggregate behind ``alx_set_hash`` on SQLite: rows counted, and their hashes summed."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0
+
+    def step(self, *values: Any) -> None:
+        """Take one row in."""
+        text = FIELD_SEPARATOR.join(map(str, values)).encode("utf-8", "surrogatepass")
+        self.count += 1
+        self.total += int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+
+    def finalize(self) -> str:
+        """Return ``count:hash``."""
+        return f"{self.count}:{self.total % 2**64}"
+
+
+_MYSQL = Flavour(
+    name="mysql",
+    snapshot=(
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    ),
+    session=(
+        f"SET SESSION group_concat_max_len = {GROUP_CONCAT_BYTES}",
+        "SET SESSION net_write_timeout = 600",  # the store may be busy while rows wait here
+    ),
+    # Above 1,000 constants MariaDB would turn a list of learners into a join with a subquery.
+    optional_session=("SET SESSION in_predicate_conversion_threshold = 0",),
+    pack=_mysql_pack,
+    set_hash=_mysql_set_hash,
+    upsert=_mysql_upsert,
+    columns_sql=(
+        "SELECT table_name, column_name FROM information_schema.columns"
+        " WHERE table_schema = DATABASE() AND table_name IN :names"
+    ),
+)
+
+FLAVOURS: dict[str, Flavour] = {
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+    "postgresql": Flavour(
+        name="postgresql",
+        snapshot=("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",),
+        session=(),
+        optional_session=(),
+        pack=_postgres_pack,
+        set_hash=_postgres_set_hash,
+        upsert=_postgres_upsert,
+        columns_sql=(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = ANY (current_schemas(false)) AND table_name IN :names"
+        ),
+    ),
+    "sqlite": Flavour(
+        name="sqlite",
+        snapshot=("BEGIN",),
+        session=(),
+        optional_session=(),
+        pack=_sqlite_pack,
+        set_hash=_sqlite_set_hash,
+        upsert=_sqlite_upsert,
+        columns_sql=(
+            "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c"
+            " WHERE m.type IN ('table', 'view') AND m.name IN :names"
+        ),
+    ),
+}
+
+
+# What the drivers' error codes mean: numbers of MySQL, SQLSTATEs of PostgreSQL, names of SQLite.
+FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", 1021, 1114, "53100"})
+BUSY_CODES = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", 1205, "55P03"})
+# A deadlock or a certification lost in a cluster: the whole transaction may be tried again.
+TRANSIENT_CODES = frozenset({1213, 1047, 2006, 2013, "40001", "40P01", "57P01"})
+GONE_CODES = frozenset({2002, 2003, 2005, 1045, 1049, "28P01", "3D000", "57P03"})
+
+
+def flavour(dialect: Dialect) -> Flavour:
+    """Return the SQL of the database behind ``dialect``."""
+    return FLAVOURS[dialect.name]
+
+
+def error_code(error: BaseException) -> Any:
+    """Return the driver's own code of a database error: a number, an SQLSTATE or a name."""
+    origin = getattr(error, "orig", None) or error
+    code = getattr(origin, "sqlite_errorname", None) or getattr(origin, "sqlstate", None)
+    if code is None and origin.args and isinstance(origin.args[0], int):
+        code = origin.args[0]
+    return code
+
+
+_SECRETS = re.compile(r"(://[^:/@\s]+:)[^@\s]+@")
+
+
+def error_text(error: BaseException) -> str:
+    """Return what the driver said, on one line, without a password."""
+    origin = getattr(error, "orig", None) or error
+    parts = origin.args[1:] if origin.args and isinstance(origin.args[0], int) else origin.args
+    text = " ".join(str(part) for part in parts if part) or type(origin).__name__
+    return _SECRETS.sub(r"\1***@", " ".join(text.split()))

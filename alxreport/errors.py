@@ -1,0 +1,79 @@
+"""The errors a person can meet: what is wrong, what to do, and the exit code."""
+
+from __future__ import annotations
+
+
+class AlxError(Exception):
+    """A failure with a message for people, a hint on what to do, and an exit code."""
+
+    exit_code = 1
+    code = "unexpected"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(AlxError):
+    """A flag or value that cannot be meant."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class ConfigError(AlxError):
+    """The configuration is missing, unreadable or contradicts itself."""
+
+    exit_code = 3
+    code = "configuration"
+
+
+class DatabaseError(AlxError):
+    """A database cannot be reached or refuses what is needed of it."""
+
+    exit_code = 3
+    code = "database"
+
+
+class SourceError(DatabaseError):
+    """Moodle's database cannot be read, or is not the database it should be."""
+
+    code = "source"
+
+
+class StoreError(DatabaseError):
+    """alxreport's own database cannot be used.
+
+    ``fatal`` says that no other company's transaction can succeed either (disk full, server gone),
+    ``transient`` that the same transaction may succeed when tried again.
+    """
+
+    code = "store"
+
+    def __init__(
+        self, message: str, hint: str = "", *, fatal: bool = False, transient: bool = False
+    ) -> None:
+        super().__init__(message, hint)
+        self.fatal = fatal
+        self.transient = transient
+
+
+class NeverSyncedError(DatabaseError):
+    """A company's rows were asked for before its first successful sync."""
+
+    code = "never_synced"
+
+
+class NotFoundError(AlxError):
+    """No such company, user or course."""
+
+    exit_code = 6
+    code = "not_found"
+
+
+class AlreadyRunningError(AlxError):
+    """Another sync holds the lease."""
+
+    exit_code = 75
+    code = "already_running"

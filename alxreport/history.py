@@ -1,0 +1,82 @@
+"""The record of sync runs: one row for each run, one for each company in it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from alxreport.records import CompanyResult, RunReport
+from alxreport.schema import StoreTables
+
+
+def begin_run(connection: Connection, tables: StoreTables, mode: str, now: int) -> int:
+    """Record that a run began; return its number. Runs that died before are closed as failed."""
+    t = tables.runs
+    connection.execute(
+        update(t)
+        .where(t.c.status == "running")
+        .values(status="failed", error="The process ended in the middle of the run.")
+    )
+    values = {
+        "started_at": now,
+        "mode": mode,
+        "status": "running",
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
+    key = connection.execute(insert(t).values(values)).inserted_primary_key
+    return int(key[0]) if key else 0
+
+
+def record_results(
+    connection: Connection, tables: StoreTables, run: int, results: Iterable[CompanyResult]
+) -> None:
+    """Record what a run did to some companies."""
+    rows = [
+        {
+            "runid": run,
+            "companyid": result.id,
+            "status": result.status,
+            "live_rows": result.rows,
+            "created": result.created,
+            "updated": result.updated,
+            "deleted": result.deleted,
+            "error": result.error,
+        }
+        for result in results
+    ]
+    if rows:
+        connection.execute(insert(tables.results), rows)
+
+
+def end_run(
+    connection: Connection, tables: StoreTables, report: RunReport, error: str | None = None
+) -> None:
+    """Record how a run ended."""
+    t = tables.runs
+    connection.execute(
+        update(t)
+        .where(t.c.id == report.run)
+        .values(
+            finished_at=report.finished_at,
+            mode=report.mode,
+            status=report.status,
+            duration_ms=round(report.duration_seconds * 1000),
+            created=report.created,
+            updated=report.updated,
+            deleted=report.deleted,
+            errors=report.errors,
+            error=error,
+        )
+    )
+
+
+def prune_history(connection: Connection, tables: StoreTables, before: int) -> None:
+    """Delete the runs that began before a moment, and their results."""
+    runs, results = tables.runs, tables.results
+    old = select(runs.c.id).where(runs.c.started_at < before)
+    connection.execute(delete(results).where(results.c.runid.in_(old)))
+    connection.execute(delete(runs).where(runs.c.started_at < before))

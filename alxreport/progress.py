@@ -1,0 +1,154 @@
+"""The rules: from what Moodle holds about one learner to his reporting rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from alxreport.catalogue import Catalogue, Company, Course
+from alxreport.errors import SourceError
+from alxreport.records import Content, Learner
+
+COMPLETED, IN_PROGRESS, NOT_STARTED = "completed", "in_progress", "not_started"
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """The active enrolments of one learner in one course, taken together; times in unix seconds."""
+
+    timestart: int  # the lowest positive start, 0 if none
+    timecreated: int  # the lowest
+
+
+def unpack(packed: str, what: str) -> list[list[int]] | list[int]:
+    """Return the items of a packed list ``count,item,item``.
+
+    Raises SourceError when the count does not fit: the server cut the list short, and a row made
+    of it would be wrong.
+    """
+    try:
+        count, *items = orjson.loads(f"[{packed}]")
+    except (ValueError, orjson.JSONDecodeError):
+        count, items = -1, []
+    if count != len(items):
+        raise SourceError(
+            f"The database server cut a learner's list of {what} short.",
+            "Raise the server's max_allowed_packet, then sync again.",
+        )
+    return items
+
+
+def percentage(done: int, tracked: int) -> float:
+    """Return ``done`` of ``tracked`` in percent, two decimals, halves rounded up; 0 of 0 is 0."""
+    if not tracked:
+        return 0.0
+    return (done * 20_000 + tracked) // (2 * tracked) / 100
+
+
+def is_tracked(
+    catalogue: Catalogue, course: Course, userid: int, assignments: Iterable[Iterable[int]]
+) -> bool:
+    """Tell whether Moodle tracks a user's completion in a course.
+
+    ``assignments`` are his (context, role) pairs. The enrolment is not looked at here.
+    Source: ``completion_info::is_tracked_user`` (lib/completionlib.php), that is ``is_enrolled``
+    with the capability, as ``has_capability_in_accessdata`` (lib/accesslib.php) decides it.
+    """
+    if userid == catalogue.guest:
+        return False
+    if userid in catalogue.admins:
+        return True
+    rule = course.roles
+    held = {role for context, role in assignments if context in rule.contexts}
+    held.add(catalogue.default_role)
+    return held.isdisjoint(rule.prohibit) and not held.isdisjoint(rule.allow)
+
+
+def course_status(timecompleted: int, timestarted: int, percent: float, touched: int) -> str:
+    """Return a row's status; ``touched`` counts tracked activities in a state other than 0."""
+    if timecompleted > 0:
+        return COMPLETED
+    if percent > 0 or timestarted > 0 or touched:
+        return IN_PROGRESS
+    return NOT_STARTED
+
+
+def active_enrolments(learner: Learner) -> dict[int, Enrolment]:
+    """Return a learner's active enrolments by course, several methods taken together."""
+    found: dict[int, Enrolment] = {}
+    for courseid, timestart, timecreated in unpack(learner.enrolments, "enrolments"):  # type: ignore[misc]
+        start = max(timestart, 0)
+        known = found.get(courseid)
+        if known is not None:
+            start = min(start, known.timestart) if start and known.timestart else (
+                start or known.timestart
+            )
+            timecreated = min(timecreated, known.timecreated)  # noqa: PLW2901
+        found[courseid] = Enrolment(start, timecreated)
+    return found
+
+
+def learner_rows(
+    catalogue: Catalogue, company: Company, learner: Learner
+) -> dict[int, Content]:
+    """Return the live rows of one member of a company, by course in ascending order.
+
+    The learner's membership, and that he is neither deleted nor suspended, was settled when he was
+    read; what is settled here is which courses count, and what each row says.
+    Source: ``core_completion\\progress::get_course_progress_percentage``.
+    """
+    if company.suspended:
+        return {}
+    enrolments = active_enrolments(learner)
+    courseids = sorted(company.courses.intersection(enrolments))
+    if not courseids:
+        return {}
+    assignments = unpack(learner.roles, "role assignments")
+    if not company.untracked_too:
+        courseids = [
+            courseid
+            for courseid in courseids
+            if is_tracked(catalogue, catalogue.courses[courseid], learner.userid, assignments)  # type: ignore[arg-type]
+        ]
+    records = {row[0]: row for row in unpack(learner.completions, "completions")}  # type: ignore[index]
+    done, touched = _activity_counts(catalogue.activity_course, learner)
+    rows: dict[int, Content] = {}
+    for courseid in courseids:
+        course = catalogue.courses[courseid]
+        _course, started, completed = records.get(courseid, (courseid, 0, 0))
+        enrolment = enrolments[courseid]
+        if completed:
+            percent = 100.0
+        elif course.completion:
+            percent = percentage(done[courseid], len(course.activities))
+        else:
+            percent = 0.0
+        rows[courseid] = Content(
+            learner.userid,
+            courseid,
+            learner.firstname,
+            learner.lastname,
+            learner.email,
+            learner.username,
+            course.fullname,
+            max(completed, 0),
+            started if started > 0 else enrolment.timestart or enrolment.timecreated,
+            percent,
+            course_status(completed, started, percent, touched[courseid]),
+        )
+    return rows
+
+
+def _activity_counts(
+    activity_course: Mapping[int, int], learner: Learner
+) -> tuple[Counter[int | None], Counter[int | None]]:
+    """Count, by course, the tracked activities that are done, and those in any state but 0."""
+    states: set[int] = set(unpack(learner.activities, "activities"))  # type: ignore[arg-type]
+    done = Counter(map(activity_course.get, states))  # failed ones are negative: no such module
+    failed = [-module for module in states if module < 0]
+    if not failed:
+        return done, done
+    return done, done + Counter(map(activity_course.get, failed))

@@ -1,0 +1,228 @@
+"""Where alxreport finds its configuration, and what it makes of it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from alxreport.errors import ConfigError
+
+SYSTEM_CONFIG = Path("/etc/alxreport/config.toml")
+TLS_MODES = ("off", "require", "verify")
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """How to reach one database. The password may sit in a file of its own."""
+
+    url: str = field(default="", repr=False)
+    password_file: str = ""
+    tls: str = "off"
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+
+@dataclass(frozen=True)
+class MoodleSettings(DatabaseSettings):
+    """The source: Moodle's database, only ever read."""
+
+    prefix: str = "mdl_"
+
+
+@dataclass(frozen=True)
+class StoreSettings(DatabaseSettings):
+    """The store: alxreport's own database."""
+
+    table_prefix: str = ""
+
+
+@dataclass(frozen=True)
+class SyncSettings:
+    """What a sync does beyond the rules of the contract."""
+
+    include_untracked: bool = False
+    tombstone_days: int = 90
+    history_days: int = 90
+
+
+@dataclass(frozen=True)
+class RequestSettings:
+    """How requests are answered."""
+
+    timezone: str = "UTC"
+    max_limit: int = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of ``config.toml``; a section of the file is an attribute here."""
+
+    moodle: MoodleSettings = MoodleSettings()
+    store: StoreSettings = StoreSettings()
+    sync: SyncSettings = SyncSettings()
+    requests: RequestSettings = RequestSettings()
+    path: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def user_config_path() -> Path:
+    """Return where a user's own ``config.toml`` lies."""
+    from platformdirs import user_config_path  # noqa: PLC0415  # start-up: not for --help
+
+    return Path(user_config_path("alxreport")) / "config.toml"
+
+
+def default_store_path() -> Path:
+    """Return where the store lies when none is named."""
+    from platformdirs import user_data_path  # noqa: PLC0415
+
+    return Path(user_data_path("alxreport")) / "alxreport.db"
+
+
+def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the configuration file to use, or None when there is none.
+
+    The order is ``--config``, ``ALXREPORT_CONFIG``, the user's directory, ``/etc``; the current
+    directory is never searched, so that a stranger's folder cannot redirect a sync.
+    """
+    named = explicit or (Path(value) if (value := environ.get("ALXREPORT_CONFIG")) else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError(
+                f"No configuration file at {named}.",
+                "Check --config or ALXREPORT_CONFIG, or write one with 'alxreport init'.",
+            )
+        return named
+    for candidate in (user_config_path(), SYSTEM_CONFIG):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def load_settings(
+    explicit: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Read the configuration file, then let the environment override it.
+
+    Raises ConfigError for a file that cannot be read, is not TOML, holds an unknown key, a value
+    of the wrong kind, or a password that everybody on this machine can read.
+    """
+    path = find_config(explicit, environ)
+    settings = parse_settings(read_config(path), path) if path else Settings()
+    moodle, store = settings.moodle, settings.store
+    if url := environ.get("ALXREPORT_MOODLE_URL"):
+        moodle = replace(moodle, url=url, password_file="")
+    if "ALXREPORT_MOODLE_PREFIX" in environ:
+        moodle = replace(moodle, prefix=environ["ALXREPORT_MOODLE_PREFIX"])
+    if url := environ.get("ALXREPORT_STORE_URL"):
+        store = replace(store, url=url, password_file="")
+    if not store.url:
+        store = replace(store, url=f"sqlite:///{default_store_path()}")
+    return replace(settings, moodle=moodle, store=store)
+
+
+def read_config(path: Path) -> str:
+    """Return the text of the configuration file at ``path``."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(
+            f"The configuration {path} cannot be read: {reason}.",
+            "Check who owns the file, or name another with --config.",
+        ) from error
+
+
+def parse_settings(text: str, path: Path | None = None) -> Settings:
+    """Turn the text of a ``config.toml`` into settings; see load_settings for what is refused."""
+    where = str(path or "the configuration")
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where} is not valid TOML: {error}.", "Correct that line.") from error
+    sections: dict[str, type[Any]] = {
+        "moodle": MoodleSettings,
+        "store": StoreSettings,
+        "sync": SyncSettings,
+        "requests": RequestSettings,
+    }
+    values: dict[str, Any] = {}
+    for name, table in document.items():
+        if name not in sections or not isinstance(table, dict):
+            raise _unknown(where, f"[{name}]", [f"[{known}]" for known in sections])
+        values[name] = _section(where, name, sections[name], table)
+    settings = Settings(path=path, **values)
+    for section in (settings.moodle, settings.store):
+        if section.tls not in TLS_MODES:
+            raise ConfigError(
+                f"{where}: tls = {section.tls!r} is not one of {', '.join(TLS_MODES)}.",
+                "Use 'require' for encryption, 'verify' to check the server's certificate too.",
+            )
+    return _check_mode(settings)
+
+
+def _section(where: str, name: str, kind: type[Any], table: dict[str, Any]) -> Any:
+    known = {item.name: item for item in fields(kind)}
+    for key, value in table.items():
+        if key not in known:
+            raise _unknown(where, f"{name}.{key}", [f"{name}.{other}" for other in known])
+        expected = type(known[key].default)
+        if type(value) is not expected:
+            words = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
+            raise ConfigError(
+                f"{where}: {name}.{key} must be {words[expected]}, not {_shown(key, value)}.",
+                "Correct that line.",
+            )
+        if isinstance(value, int) and value < 0:
+            raise ConfigError(f"{where}: {name}.{key} cannot be negative.", "Correct that line.")
+    return kind(**table)
+
+
+def _shown(key: str, value: Any) -> str:
+    return "what it is" if key == "url" else repr(value)
+
+
+def _unknown(where: str, name: str, known: list[str]) -> ConfigError:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}."
+    return ConfigError(f"{where}: unknown setting {name}.", hint)
+
+
+def _check_mode(settings: Settings) -> Settings:
+    path = settings.path
+    if path is None or not path.exists() or os.name != "posix":
+        return settings
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & stat.S_IROTH:
+        return settings
+    if any("@" in s.url and _has_password(s.url) for s in (settings.moodle, settings.store)):
+        raise ConfigError(
+            f"{path} holds a password and everybody on this machine can read it"
+            f" (mode {mode:04o}).",
+            f"Run: chmod 600 {path}",
+        )
+    warning = f"{path} can be read by everybody (mode {mode:04o}); run: chmod 600 {path}"
+    return replace(settings, warnings=(*settings.warnings, warning))
+
+
+def _has_password(url: str) -> bool:
+    return ":" in url.split("://", 1)[-1].rsplit("@", 1)[0]
+
+
+def read_password(path: str) -> str:
+    """Return the first line of a password file, without its line end."""
+    try:
+        return Path(path).read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(
+            f"The password file {path} cannot be read: {reason}.",
+            "Check password_file in the configuration and who may read that file.",
+        ) from error

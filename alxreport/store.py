@@ -1,0 +1,259 @@
+"""The reporting table and what is known of each company: the only writer of both."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from alxreport.dialects import flavour
+from alxreport.merge import DELETE, Change, Stored
+from alxreport.records import CompanyState, Content
+from alxreport.schema import StoreTables
+
+READ_ROWS = 5_000  # rows fetched or written with one statement
+LISTED_USERS = 500
+PART_BYTES = 512 * 1024  # well below every server's max_allowed_packet
+KEY = ("companyid", "userid", "courseid")
+WRITTEN = (
+    *Content._fields,
+    "companyid", "last_updated", "is_deleted", "created_at", "updated_at", "revision",
+)  # fmt: skip
+# created_at stays what it was when a row is written again.
+REWRITTEN = tuple(name for name in WRITTEN if name not in {*KEY, "created_at"})
+
+
+def company_states(connection: Connection, tables: StoreTables) -> dict[int, CompanyState]:
+    """Return what is known of every company that was ever synced, by id."""
+    t = tables.sync_status.c
+    rows = connection.execute(
+        select(
+            t.companyid, t.shortname, t.name, t.suspended, t.gone, t.position, t.revision,
+            t.live_rows, t.synced_at, t.last_status, func.coalesce(t.last_error, ""),
+        ).order_by(t.companyid)
+    )  # fmt: skip
+    return {row[0]: CompanyState(*row) for row in rows}
+
+
+def save_company(connection: Connection, tables: StoreTables, state: CompanyState) -> None:
+    """Write what is known of one company."""
+    t = tables.sync_status
+    values = {
+        "shortname": state.shortname,
+        "name": state.name,
+        "suspended": state.suspended,
+        "gone": state.gone,
+        "position": state.position,
+        "revision": state.revision,
+        "live_rows": state.rows,
+        "synced_at": state.synced_at,
+        "last_status": state.last_status,
+        "last_error": state.last_error or None,
+    }
+    statement = update(t).where(t.c.companyid == state.id).values(values)
+    if connection.execute(statement).rowcount == 0:
+        connection.execute(insert(t).values(companyid=state.id, **values))
+
+
+def touch_companies(
+    connection: Connection, tables: StoreTables, companies: Collection[int], version: int, now: int
+) -> None:
+    """Move companies without any change to a position, as synced at ``now``."""
+    t = tables.sync_status
+    statement = (
+        update(t)
+        .where(t.c.companyid.in_(bindparam(None, list(companies), expanding=True)))
+        .values(position=version, synced_at=now, last_status="success", last_error=None)
+    )
+    connection.execute(statement)
+
+
+def load_position(connection: Connection, tables: StoreTables, version: int) -> bytes | None:
+    """Return the bytes saved as position ``version``, or None."""
+    t = tables.positions.c
+    parts = connection.scalars(select(t.data).where(t.version == version).order_by(t.part)).all()
+    return b"".join(parts) if parts else None
+
+
+def save_position(connection: Connection, tables: StoreTables, data: bytes) -> int:
+    """Save a position and return its version."""
+    t = tables.positions
+    version = int(connection.scalar(select(func.coalesce(func.max(t.c.version), 0))) or 0) + 1
+    parts = [data[start : start + PART_BYTES] for start in range(0, len(data), PART_BYTES)]
+    connection.execute(
+        insert(t),
+        [{"version": version, "part": n, "data": part} for n, part in enumerate(parts)],
+    )
+    return version
+
+
+def drop_unused_positions(connection: Connection, tables: StoreTables) -> None:
+    """Delete the positions at which no company stands any more."""
+    t, states = tables.positions, tables.sync_status.c
+    used = connection.scalars(
+        select(states.position).where(states.position.is_not(None)).distinct()
+    ).all()
+    connection.execute(delete(t).where(t.c.version.not_in(list(used) or [-1])))
+
+
+def stored_learners(
+    connection: Connection,
+    tables: StoreTables,
+    *,
+    company: int,
+    users: Sequence[int] | None = None,
+) -> Iterator[tuple[int, dict[int, Stored]]]:
+    """Yield a company's rows, tombstones included, by learner in ascending order of his id.
+
+    With ``users``, ascending, only theirs. Rows are fetched in slices, so that others may be
+    written on the same connection meanwhile, and memory stays flat.
+    """
+    rows = (
+        _all_rows(connection, tables, company)
+        if users is None
+        else _rows_of(connection, tables, company, users)
+    )
+    for userid, group in groupby(rows, key=lambda row: row[0]):
+        yield (
+            userid,
+            {row[1]: Stored(Content._make(row[:-1]), bool(row[-1])) for row in group},
+        )
+
+
+def _compared(tables: StoreTables, company: int) -> Select[Any]:
+    t = tables.reporting.c
+    return (
+        select(*(t[name] for name in Content._fields), t.is_deleted)
+        .where(t.companyid == company)
+        .order_by(t.userid, t.courseid)
+    )
+
+
+def after_key(tables: StoreTables, userid: int, courseid: int) -> ColumnElement[bool]:
+    """Return the condition "after this row in the listing", in the form all servers index well."""
+    t = tables.reporting.c
+    return and_(t.userid >= userid, or_(t.userid > userid, t.courseid > courseid))
+
+
+def _all_rows(connection: Connection, tables: StoreTables, company: int) -> Iterator[Any]:
+    statement = _compared(tables, company).limit(READ_ROWS)
+    rows = connection.execute(statement).all()
+    while rows:
+        yield from rows
+        if len(rows) < READ_ROWS:
+            return
+        rows = connection.execute(statement.where(after_key(tables, *rows[-1][:2]))).all()
+
+
+def _rows_of(
+    connection: Connection, tables: StoreTables, company: int, users: Sequence[int]
+) -> Iterator[Any]:
+    statement = _compared(tables, company).where(
+        tables.reporting.c.userid.in_(bindparam("users", expanding=True, literal_execute=True))
+    )
+    for start in range(0, len(users), LISTED_USERS):
+        chunk = list(users[start : start + LISTED_USERS])
+        yield from connection.execute(statement, {"users": chunk}).all()
+
+
+def users_with_rows(
+    connection: Connection, tables: StoreTables, buckets: Collection[int], bucket_bits: int
+) -> dict[int, list[int]]:
+    """Return, by company, the learners of ``buckets`` that have rows, in ascending order."""
+    t = tables.reporting.c
+    listed = bindparam(None, sorted(buckets), expanding=True, literal_execute=True)
+    statement = (
+        select(t.companyid, t.userid)
+        .where(t.userid.bitwise_rshift(bucket_bits).in_(listed))
+        .distinct()
+        .order_by(t.companyid, t.userid)
+    )
+    found: dict[int, list[int]] = {}
+    for company, userid in connection.execute(statement):
+        found.setdefault(company, []).append(userid)
+    return found
+
+
+def buckets_with_courses(
+    connection: Connection, tables: StoreTables, courses: Collection[int], bucket_bits: int
+) -> set[int]:
+    """Return the buckets of the learners that have live rows about one of ``courses``."""
+    t = tables.reporting.c
+    listed = bindparam(None, sorted(courses), expanding=True, literal_execute=True)
+    statement = (
+        select(t.userid.bitwise_rshift(bucket_bits))
+        .where(t.courseid.in_(listed), t.is_deleted == 0)
+        .distinct()
+    )
+    return {int(bucket) for bucket in connection.scalars(statement)}
+
+
+def live_rows(connection: Connection, tables: StoreTables, company: int) -> int:
+    """Count a company's live rows."""
+    t = tables.reporting.c
+    statement = select(func.count()).where(t.companyid == company, t.is_deleted == 0)
+    return int(connection.scalar(statement) or 0)
+
+
+def write_changes(
+    connection: Connection,
+    tables: StoreTables,
+    changes: Iterable[Change],
+    *,
+    company: int,
+    revision: int,
+    now: int,
+) -> None:
+    """Write changes of one company's rows under one revision, in slices."""
+    table = tables.reporting
+    plain, again = insert(table), flavour(connection.dialect).upsert(insert(table), KEY, REWRITTEN)
+    source = iter(changes)
+    while batch := list(islice(source, READ_ROWS)):
+        fresh, known = [], []
+        for change in batch:
+            deleted = 1 if change.kind == DELETE else 0
+            row = (*change.content, company, now, deleted, now, now, revision)
+            (fresh if change.before is None else known).append(row)
+        _write(connection, plain, fresh)
+        _write(connection, again, known)
+
+
+def _write(connection: Connection, statement: Insert, rows: list[tuple[Any, ...]]) -> None:
+    # The driver gets the tuples as they are: turning each into a dictionary and back, as
+    # Core's own executemany does, takes five times as long as SQLite takes to store it.
+    if not rows:
+        return
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(WRITTEN))
+    if compiled.positional:
+        places = [WRITTEN.index(name) for name in compiled.positiontup or ()]
+        ordered = rows if places == list(range(len(WRITTEN))) else [
+            tuple(row[place] for place in places) for row in rows
+        ]
+        connection.exec_driver_sql(str(compiled), ordered)
+    else:
+        connection.exec_driver_sql(
+            str(compiled), [dict(zip(WRITTEN, row, strict=True)) for row in rows]
+        )
+
+
+def purge_tombstones(connection: Connection, tables: StoreTables, before: int) -> int:
+    """Delete the tombstones that were set before a moment; return how many went."""
+    t = tables.reporting
+    return connection.execute(
+        delete(t).where(t.c.is_deleted == 1, t.c.last_updated < before)
+    ).rowcount

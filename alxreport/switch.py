@@ -1,0 +1,50 @@
+"""Small facts about the store as a whole: the sync's switch, and what was last done when."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from alxreport.database import reading, writing
+from alxreport.schema import StoreTables
+
+SWITCH = "sync"
+DISABLED, ENABLED = "disabled", "enabled"
+
+
+def read(connection: Connection, tables: StoreTables, name: str) -> str | None:
+    """Return the value of a fact, or None."""
+    t = tables.meta.c
+    value: str | None = connection.scalar(select(t.value).where(t.name == name))
+    return value
+
+
+def write(connection: Connection, tables: StoreTables, name: str, value: str) -> None:
+    """Set the value of a fact."""
+    t = tables.meta
+    statement = update(t).where(t.c.name == name).values(value=value)
+    if connection.execute(statement).rowcount == 0:
+        connection.execute(insert(t).values(name=name, value=value))
+
+
+def is_disabled(engine: Engine, tables: StoreTables) -> bool:
+    """Tell whether an administrator switched the sync off."""
+    with reading(engine) as connection:
+        return read(connection, tables, SWITCH) == DISABLED
+
+
+def set_switch(engine: Engine, tables: StoreTables, *, enabled: bool) -> None:
+    """Switch the sync on or off."""
+    with writing(engine) as connection:
+        write(connection, tables, SWITCH, ENABLED if enabled else DISABLED)
+
+
+def is_due(
+    connection: Connection, tables: StoreTables, name: str, now: int, every_seconds: int
+) -> bool:
+    """Tell whether something is due again, and note that it is being done now."""
+    last = int(read(connection, tables, name) or 0)
+    # A clock that was set back must not put the next time off by what it was set back.
+    if last <= now < last + every_seconds:
+        return False
+    write(connection, tables, name, str(now))
+    return True
