@@ -168,30 +168,28 @@ def _companies(
 def _course_paths(site: SiteData) -> dict[int, tuple[int, ...]]:
     """Return each course's context path as context ids, the system first.
 
-    Moodle makes a missing context, or a missing path, when it first needs it, below the category's
-    (lib/accesslib.php, context_course::create_level_instances and build_paths).
+    Moodle makes a missing context when it first needs it, below that of the category (lib/
+    accesslib.php, context_course::instance). A context that is there without a path lets nobody
+    through but administrators (has_capability): its path is empty here.
     """
-    by_place = {(level, instance): (id_, path) for id_, level, instance, path in site.contexts}
+    paths = {(level, instance): _path_ids(path or "") for _, level, instance, path in site.contexts}
     parents = dict(site.categories)
-    system = tuple(id_ for id_, level, _instance, _path in site.contexts if level == CONTEXT_SYSTEM)
+    system = paths.get((CONTEXT_SYSTEM, 0), ())
 
-    def category_path(category: int, seen: frozenset[int] = frozenset()) -> tuple[int, ...]:
-        context, path = by_place.get((CONTEXT_CATEGORY, category), (None, None))
-        if path:
-            return _path_ids(path)
-        parent = parents.get(category, 0)
-        above = category_path(parent, seen | {category}) if parent and parent not in seen else system
-        return above if context is None else (*above, context)
+    def inherited(category: int, below: frozenset[int] = frozenset()) -> tuple[int, ...]:
+        if (CONTEXT_CATEGORY, category) in paths:
+            return paths[CONTEXT_CATEGORY, category]
+        parent = parents.get(category)
+        if parent is None or parent in below:
+            return system
+        return inherited(parent, below | {category})
 
-    found: dict[int, tuple[int, ...]] = {}
-    for courseid, category, *_rest in site.courses:
-        context, path = by_place.get((CONTEXT_COURSE, courseid), (None, None))
-        if path:
-            found[courseid] = _path_ids(path)
-        else:
-            above = category_path(category) if category else system
-            found[courseid] = above if context is None else (*above, context)
-    return found
+    return {
+        courseid: paths[CONTEXT_COURSE, courseid]
+        if (CONTEXT_COURSE, courseid) in paths
+        else inherited(category)
+        for courseid, category, *_rest in site.courses
+    }
 
 
 def _path_ids(path: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from alxreport.dialects import (
     BUSY_CODES,
@@ -105,7 +105,7 @@ def _connect_arguments(url: URL, settings: DatabaseSettings, what: str) -> dict[
 
 def _engine(url: URL, what: str, **arguments: Any) -> Engine:
     try:
-        return create_engine(url, poolclass=NullPool, **arguments)
+        return create_engine(url, **arguments)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{what} needs the package {error.name}.", "Run: pip install 'alxreport[postgres]'"
@@ -127,7 +127,9 @@ def open_source(settings: MoodleSettings) -> Engine:
             raise SourceError(f"There is no Moodle database file {path}.", "Check moodle.url.")
         # Opened read-only by SQLite itself: no code here could write by mistake.
         url = url.set(database=f"file:{_uri_quoted(path)}", query={"mode": "ro", "uri": "true"})
-    engine = _engine(url, "moodle.url", isolation_level="AUTOCOMMIT", connect_args=arguments)
+    engine = _engine(
+        url, "moodle.url", isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments
+    )
     if url.drivername == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -182,13 +184,19 @@ def _require_tls(connection: Connection) -> None:
         )
 
 
-def open_store(settings: StoreSettings) -> Engine:
-    """Return an engine on the store; a SQLite file is made when missing, mode 0600."""
+def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
+    """Return an engine on the store; a SQLite file is made when missing, mode 0600.
+
+    Without ``create`` a missing file is a StoreError.
+    """
     url = database_url(settings, "store.url")
     arguments = _connect_arguments(url, settings, "store.url")
     if url.drivername != "sqlite":
-        return _engine(url, "store.url", connect_args=arguments)
+        # Values by place, not by name: the bulk writer hands its tuples over as they are.
+        return _engine(url, "store.url", connect_args=arguments, paramstyle="format")
     path = _sqlite_path(url, "store.url")
+    if not create and not path.exists():
+        raise StoreError(f"There is no store at {path} yet.", "Run 'alxreport sync' first.")
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -198,7 +206,7 @@ def open_store(settings: StoreSettings) -> Engine:
             f"The store {path} cannot be made: {error.strerror}.",
             "Name another place in store.url, or let this user write there.",
         ) from error
-    engine = _engine(url, "store.url", connect_args=arguments)
+    engine = _engine(url, "store.url", connect_args=arguments, poolclass=QueuePool)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -215,6 +223,12 @@ def open_store(settings: StoreSettings) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
+
+
+def store_exists(settings: StoreSettings) -> bool:
+    """Tell whether there is anything to connect to: false only for a missing SQLite file."""
+    url = database_url(settings, "store.url")
+    return url.drivername != "sqlite" or _sqlite_path(url, "store.url").exists()
 
 
 @contextmanager

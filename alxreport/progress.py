@@ -49,11 +49,11 @@ def percentage(done: int, tracked: int) -> float:
 
 
 def is_tracked(
-    catalogue: Catalogue, course: Course, userid: int, assignments: Iterable[Iterable[int]]
+    catalogue: Catalogue, course: Course, userid: int, assignments: Mapping[int, Iterable[int]]
 ) -> bool:
     """Tell whether Moodle tracks a user's completion in a course.
 
-    ``assignments`` are his (context, role) pairs. The enrolment is not looked at here.
+    ``assignments`` are his roles by context. The enrolment is not looked at here.
     Source: ``completion_info::is_tracked_user`` (lib/completionlib.php), that is ``is_enrolled``
     with the capability, as ``has_capability_in_accessdata`` (lib/accesslib.php) decides it.
     """
@@ -62,8 +62,9 @@ def is_tracked(
     if userid in catalogue.admins:
         return True
     rule = course.roles
-    held = {role for context, role in assignments if context in rule.contexts}
-    held.add(catalogue.default_role)
+    held = {catalogue.default_role}
+    for context in rule.contexts:
+        held.update(assignments.get(context, ()))
     return held.isdisjoint(rule.prohibit) and not held.isdisjoint(rule.allow)
 
 
@@ -106,12 +107,14 @@ def learner_rows(
     courseids = sorted(company.courses.intersection(enrolments))
     if not courseids:
         return {}
-    assignments = unpack(learner.roles, "role assignments")
+    assignments: dict[int, list[int]] = {}
+    for context, role in unpack(learner.roles, "role assignments"):  # type: ignore[misc]
+        assignments.setdefault(context, []).append(role)
     if not company.untracked_too:
         courseids = [
             courseid
             for courseid in courseids
-            if is_tracked(catalogue, catalogue.courses[courseid], learner.userid, assignments)  # type: ignore[arg-type]
+            if is_tracked(catalogue, catalogue.courses[courseid], learner.userid, assignments)
         ]
     records = {row[0]: row for row in unpack(learner.completions, "completions")}  # type: ignore[index]
     done, touched = _activity_counts(catalogue.activity_course, learner)

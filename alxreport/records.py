@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 
@@ -128,6 +129,27 @@ class RunReport:
     def errors(self) -> int:
         """Companies that failed."""
         return sum(company.status == "failed" for company in self.companies)
+
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for ``sync --json``."""
+        return {
+            "run": self.run,
+            "mode": self.mode,
+            "status": self.status,
+            "started_at": _iso(self.started_at),
+            "finished_at": _iso(self.finished_at),
+            "duration_seconds": self.duration_seconds,
+            "created": self.created,
+            "updated": self.updated,
+            "deleted": self.deleted,
+            "errors": self.errors,
+            "companies": [asdict(company) for company in self.companies],
+        } | ({"dry_run": True} if self.dry_run else {})
+
+
+def _iso(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ READ_ROWS = 5_000  # rows fetched or written with one statement
 LISTED_USERS = 500
 PART_BYTES = 512 * 1024  # well below every server's max_allowed_packet
 KEY = ("companyid", "userid", "courseid")
+# In the order of the table, in which Core numbers the values of an INSERT.
 WRITTEN = (
-    *Content._fields,
-    "companyid", "last_updated", "is_deleted", "created_at", "updated_at", "revision",
+    "userid", "companyid", *Content._fields[1:],
+    "last_updated", "is_deleted", "created_at", "updated_at", "revision",
 )  # fmt: skip
 # created_at stays what it was when a row is written again.
 REWRITTEN = tuple(name for name in WRITTEN if name not in {*KEY, "created_at"})
@@ -226,8 +227,9 @@ def write_changes(
     while batch := list(islice(source, READ_ROWS)):
         fresh, known = [], []
         for change in batch:
+            userid, *rest = change.content
             deleted = 1 if change.kind == DELETE else 0
-            row = (*change.content, company, now, deleted, now, now, revision)
+            row = (userid, company, *rest, now, deleted, now, now, revision)
             (fresh if change.before is None else known).append(row)
         _write(connection, plain, fresh)
         _write(connection, again, known)
@@ -239,16 +241,8 @@ def _write(connection: Connection, statement: Insert, rows: list[tuple[Any, ...]
     if not rows:
         return
     compiled = statement.compile(dialect=connection.dialect, column_keys=list(WRITTEN))
-    if compiled.positional:
-        places = [WRITTEN.index(name) for name in compiled.positiontup or ()]
-        ordered = rows if places == list(range(len(WRITTEN))) else [
-            tuple(row[place] for place in places) for row in rows
-        ]
-        connection.exec_driver_sql(str(compiled), ordered)
-    else:
-        connection.exec_driver_sql(
-            str(compiled), [dict(zip(WRITTEN, row, strict=True)) for row in rows]
-        )
+    assert tuple(compiled.positiontup or ()) == WRITTEN, "the table's columns were reordered"  # noqa: S101
+    connection.exec_driver_sql(str(compiled), rows)
 
 
 def purge_tombstones(connection: Connection, tables: StoreTables, before: int) -> int:

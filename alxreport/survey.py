@@ -25,6 +25,7 @@ FIGURES = ("course_completions", "course_modules_completion", "course_modules",
 FIGURES_ROWS = 20
 # From this share of the buckets on, one pass over all learners is cheaper than picking.
 PICKED_SHARE = 0.3
+PICKED_LEAST = 32
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,12 @@ def scope_of(
     some = {company: found for company, found in moved.items() if found}
     courses: frozenset[int] = frozenset().union(*(found.courses for found in some.values()))
     buckets: frozenset[int] = frozenset().union(*(found.buckets for found in some.values()))
-    total = max(len(survey.position.users), 1)
-    if courses and len(buckets) <= PICKED_SHARE * total:
-        buckets |= evidence.buckets_of_courses(source_connection, survey.source, courses, BUCKET_BITS)
+    most = max(PICKED_LEAST, PICKED_SHARE * len(survey.position.users))
+    if courses and len(buckets) <= most:
+        buckets |= evidence.buckets_of_courses(
+            source_connection, survey.source, courses, BUCKET_BITS
+        )
         buckets |= store.buckets_with_courses(store_connection, tables, courses, BUCKET_BITS)
-    if len(buckets) > PICKED_SHARE * total and len(buckets) > 64:
+    if len(buckets) > most:
         return Scope(whole | some.keys(), frozenset(), frozenset())
     return Scope(whole, frozenset(some), buckets)

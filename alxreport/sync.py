@@ -7,24 +7,40 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
+from tempfile import TemporaryDirectory
 
 from sqlalchemy import Connection, Engine
 
 from alxreport import evidence, fingerprints, guard, history, merge, store, switch
 from alxreport import survey as surveys
 from alxreport.companies import find_company
-from alxreport.database import open_source, reading, snapshot, writing
+from alxreport.database import (
+    open_source,
+    open_store,
+    reading,
+    snapshot,
+    store_errors,
+    store_exists,
+    writing,
+)
 from alxreport.errors import AlreadyRunningError, AlxError, SourceError, StoreError
 from alxreport.fingerprints import BUCKET_BITS, Movement, Position
 from alxreport.lease import Lease, sync_lease
 from alxreport.progress import learner_rows
 from alxreport.records import CompanyResult, CompanyState, Learner, RunReport
-from alxreport.schema import StoreTables
-from alxreport.settings import Settings
+from alxreport.schema import (
+    SCHEMA_VERSION,
+    StoreTables,
+    prepare_store,
+    refuse_foreign,
+    schema_version,
+    store_tables,
+)
+from alxreport.settings import Settings, StoreSettings
 from alxreport.survey import Scope, Survey
 
 DAY_SECONDS = 86_400
@@ -108,6 +124,36 @@ def run_sync(
             text = error.message if isinstance(error, AlxError) else type(error).__name__
             _record_failure(engine, tables, run, now, started, full, text)
             raise
+
+
+@contextmanager
+def dry_store(settings: Settings) -> Iterator[tuple[Engine, StoreTables]]:
+    """Yield a store for a dry run: the real one, or where there is none yet an empty stand-in.
+
+    Nothing is made or migrated. Raises StoreError for a store of another schema version.
+    """
+    tables = store_tables(settings.store.table_prefix)
+    if store_exists(settings.store):
+        engine = open_store(settings.store)
+        with store_errors(), engine.connect() as connection:
+            version = schema_version(connection, tables)
+            if version is None:
+                refuse_foreign(connection, tables)
+        if version is not None:
+            if version != SCHEMA_VERSION:
+                raise StoreError(
+                    f"The store has schema {version or 'none'}, not {SCHEMA_VERSION}.",
+                    "Run 'alxreport sync' without --dry-run once.",
+                )
+            yield engine, tables
+            return
+    with TemporaryDirectory(prefix="alxreport-") as folder:
+        stand_in = open_store(StoreSettings(url=f"sqlite:///{folder}/dry.db"))
+        prepare_store(stand_in, tables)
+        try:
+            yield stand_in, tables
+        finally:
+            stand_in.dispose()
 
 
 def _record_failure(

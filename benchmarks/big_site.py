@@ -1,4 +1,4 @@
-"""Generated sites for the benchmarks: big ones, one big company, and a share of learners changed."""
+"""Generated sites for the benchmarks: a big one, one big company, and changes to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
 
-from sqlalchemy import Engine, Table, bindparam, create_engine, func, select
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, select
 
 from alxreport.moodle_tables import MoodleTables, moodle_tables
 
@@ -82,7 +82,7 @@ def build_big_site(
     site = _Generated(seed, now, companies=COMPANIES, courses=COURSES, activities=ACTIVITIES)
     membership = [(n, n % COMPANIES + 1) for n in range(1, users + 1)]
     second = [(n, c % COMPANIES + 1) for n, c in membership if site.rng.random() < 0.01]
-    site.members = sorted([*membership, *second])
+    site.members = [*membership, *second]
     site.plan = {
         n: sorted(site.rng.sample(site.offered(c), ENROLMENTS_PER_USER)) for n, c in membership
     }
@@ -209,7 +209,7 @@ class _Generated:
     def people(self) -> Iterator[tuple[str, str, Rows]]:
         first = ("Anna", "José", "João", "Zoë", "Li", "Omar", "Søren", "Łucja")
         last = ("Smith", "García", "Nguyễn", "Müller", "王", "Haddad", "Jensen", "Kowalska")
-        home = {n: c for n, c in reversed(self.members)}
+        home = dict(reversed(self.members))
         yield (
             "user",
             "id deleted suspended username firstname lastname email timemodified",
@@ -288,11 +288,10 @@ class _Generated:
         for (user, course), start, done in zip(
             self.enrolments(), self.starts, self.done, strict=True
         ):
-            if rng.random() >= 0.6 and done < top:
+            # 60 % have a record and 14 % are completed, most of them with every activity done.
+            if rng.random() >= 0.6:
                 continue
-            finished = done == top or rng.random() < 0.1
-            if done == top and rng.random() < 0.33:
-                continue
+            finished = rng.random() < (0.9 if done == top else 0.17)
             began = start + 3600 if done else 0
             ended = rng.randint(start + DAY_SECONDS, self.now) if finished else None
             yield user, FIRST_COURSE + course, start, began, ended, 0
@@ -419,51 +418,130 @@ def change_learners(
     Each learner gets one change: an activity done or undone, a course completed, an enrolment
     deleted (which leaves no timestamp), or a new name.
     """
-    t, rng, now = moodle_tables(prefix), Random(seed), now or int(time.time())
-    changes = _Changes(t, rng, now)
+    changes = _Changes(moodle_tables(prefix), Random(seed), now or int(time.time()))
+    enrolled = changes.tables.user_enrolments.c.userid
     with engine.begin() as connection:
-        learners = connection.scalars(
-            select(t.user_enrolments.c.userid).distinct().order_by(t.user_enrolments.c.userid)
-        ).all()
-        chosen = sorted(rng.sample(learners, round(len(learners) * share)))
-        for at in range(0, len(chosen), 500):
-            changes.plan(connection, chosen[at : at + 500])
-        return changes.write(connection)
+        learners = connection.scalars(select(enrolled).distinct().order_by(enrolled)).all()
+        chosen = sorted(changes.rng.sample(learners, round(len(learners) * share)))
+        for start in range(0, len(chosen), 500):
+            changes.plan(connection, chosen[start : start + 500])
+        changes.write(connection)
+    return changes.counts
+
+
+# What happens to a learner, in percent.
+_KINDS = {"done": 60, "undone": 15, "completed": 12, "unenrolled": 5, "renamed": 8}
 
 
 class _Changes:
-    """Changes of a batch of learners, gathered first and then written kind by kind."""
-
-    KINDS = (("done", 60), ("undone", 15), ("completed", 12), ("unenrolled", 5), ("renamed", 8))
+    """The changes of the chosen learners, gathered first and then written kind by kind."""
 
     def __init__(self, tables: MoodleTables, rng: Random, now: int):
         self.tables, self.rng, self.now = tables, rng, now
-        self.todo: dict[str, list[dict[str, Any]]] = {}
+        self.inserts: dict[str, list[dict[str, Any]]] = {}
+        self.updates: dict[str, list[dict[str, Any]]] = {}
+        self.deleted: list[int] = []
         self.counts: Counter[str] = Counter()
 
-    def plan(self, connection: Any, users: list[int]) -> None:
-        t, rng = self.tables, self.rng
-        ue, cmc, cc = (
-            table.c
-            for table in (t.user_enrolments, t.course_modules_completion, t.course_completions)
-        )
+    def plan(self, connection: Connection, users: list[int]) -> None:
+        t, rng, read = self.tables, self.rng, connection.execute
+        ue, e, cmc = t.user_enrolments.c, t.enrol.c, t.course_modules_completion.c
+        cm, cc = t.course_modules.c, t.course_completions.c
+        tracked: dict[int, list[int]] = {}
+        for course, number in read(select(cm.course, cm.id).where(cm.completion > 0)):
+            tracked.setdefault(course, []).append(number)
         enrolled: dict[int, list[tuple[int, int]]] = {}
-        query = select(ue.userid, ue.id, t.enrol.c.courseid).join(t.enrol, t.enrol.c.id == ue.enrolid)
-        for user, number, course in connection.execute(
-            query.where(ue.userid.in_(users)).order_by(ue.id)
-        ):
+        query = select(ue.userid, ue.id, e.courseid).join(t.enrol, e.id == ue.enrolid)
+        for user, number, course in read(query.where(ue.userid.in_(users)).order_by(ue.id)):
             enrolled.setdefault(user, []).append((number, course))
-        states: dict[int, dict[int, tuple[int, int]]] = {}
-        query = select(cmc.userid, cmc.coursemoduleid, cmc.id, cmc.completionstate)
-        for user, cm, number, state in connection.execute(query.where(cmc.userid.in_(users))):
-            states.setdefault(user, {})[cm] = (number, state)
-        known = {
-            (user, course): number
-            for user, course, number in connection.execute(
-                select(cc.userid, cc.course, cc.id).where(cc.userid.in_(users))
-            )
-        }
-        kinds, weights = zip(*self.KINDS, strict=True)
-        for user, kind in zip(users, rng.choices(kinds, weights, k=len(users)), strict=True):
+        states: dict[int, dict[int, tuple[int, int]]] = {user: {} for user in users}
+        found = select(cmc.userid, cmc.coursemoduleid, cmc.id, cmc.completionstate)
+        found = found.where(cmc.userid.in_(users)).order_by(cmc.id)
+        for user, activity, number, state in read(found):
+            states[user][activity] = (number, state)
+        query = select(cc.userid, cc.course, cc.id).where(cc.userid.in_(users))
+        records = {(user, course): number for user, course, number in read(query)}
+        for user in users:
             number, course = rng.choice(enrolled[user])
-            ...
+            (kind,) = rng.choices(list(_KINDS), list(_KINDS.values()))
+            when = self.now - rng.randint(1, 3600)
+            if kind in {"done", "undone"}:
+                self.tick(user, tracked[course], states[user], when, kind)
+            elif kind == "completed":
+                self.complete(user, course, records.get((user, course)), when)
+            elif kind == "unenrolled":
+                self.deleted.append(number)
+                self.counts[kind] += 1
+            else:
+                self.update("user", user, kind, lastname=f"Renamed{when}", timemodified=when)
+
+    def tick(
+        self,
+        user: int,
+        activities: list[int],
+        states: dict[int, tuple[int, int]],
+        when: int,
+        kind: str,
+    ) -> None:
+        """Do an open activity of the course, or undo any that is done; else the other way."""
+        done = [row for row, state in states.values() if state in {1, 2}]
+        still_open = [cm for cm in activities if states.get(cm, (0, 0))[1] in {0, 3}]
+        if done and (kind == "undone" or not still_open):
+            times = {"completionstate": 0, "timemodified": when}
+            self.update("course_modules_completion", self.rng.choice(done), "undone", **times)
+        elif still_open:
+            cm = self.rng.choice(still_open)
+            values = {"completionstate": 1, "timemodified": when}
+            if cm in states:
+                self.update("course_modules_completion", states[cm][0], "done", **values)
+            else:
+                row = {"coursemoduleid": cm, "userid": user, **values}
+                self.inserts.setdefault("course_modules_completion", []).append(row)
+                self.counts["done"] += 1
+
+    def complete(self, user: int, course: int, record: int | None, when: int) -> None:
+        if record:
+            self.update("course_completions", record, "completed", timecompleted=when)
+            return
+        row = {"userid": user, "course": course, "timestarted": when, "timecompleted": when}
+        self.inserts.setdefault("course_completions", []).append(row)
+        self.counts["completed"] += 1
+
+    def update(self, table: str, number: int, kind: str, **values: Any) -> None:
+        self.updates.setdefault(table, []).append({"number": number, **values})
+        self.counts[kind] += 1
+
+    def write(self, connection: Connection) -> None:
+        tables = self.tables.all()
+        for name, rows in self.inserts.items():
+            connection.execute(tables[name].insert(), rows)
+        for name, rows in self.updates.items():
+            columns: dict[str, Any] = {
+                column: bindparam(column) for column in rows[0] if column != "number"
+            }
+            same = tables[name].c.id == bindparam("number")
+            connection.execute(tables[name].update().where(same).values(**columns), rows)
+        for start in range(0, len(self.deleted), 1000):
+            enrolments, gone = self.tables.user_enrolments, self.deleted[start : start + 1000]
+            connection.execute(enrolments.delete().where(enrolments.c.id.in_(gone)))
+
+
+def main() -> None:
+    """Fill the database named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", help="an empty database, as an SQLAlchemy URL")
+    parser.add_argument("--scale", type=float, default=1.0, help="1.0 = 20,000 users")
+    parser.add_argument("--one-company", type=int, metavar="ROWS", help="one company of ROWS rows")
+    parser.add_argument("--prefix", default="mdl_")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    engine, began = create_engine(options.url), time.perf_counter()
+    if options.one_company:
+        build_one_company(engine, options.one_company, options.prefix, options.seed)
+    else:
+        build_big_site(engine, options.scale, options.prefix, options.seed)
+    print(f"built in {time.perf_counter() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -38,6 +38,7 @@ CONFIG = {
     "release": "4.1.22 (Build: 20260101)",
 }
 COMPANY_TABLES = ("company_users", "company_course", "company_shared_courses")
+LEVEL_TABLES = {CATEGORY: "course_categories", COURSE: "course", MODULE: "course_modules"}
 # Neighbours differ by what a collation, a trim or a cast may overlook.
 NAMES = (
     "Ana", "ana", "Aná", "Ana ", "", "O'Brien \"x\"", "=CMD|'/C calc'!A0", "株式会社", "شركة",
@@ -57,6 +58,7 @@ class Rows:
         self._connection: sa.Connection | None = None
         self._pending: dict[tuple[str, ...], list[dict[str, Any]]] | None = None
         self._last: dict[str, int] = {}
+        self.held: dict[str, list[int]] = {}  # table -> ids of transactions that are still open
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -92,7 +94,7 @@ class Rows:
         self._last[name] += 1
         return self._last[name]
 
-    def insert(self, name: str, **values: Any) -> int:
+    def insert(self, name: str, /, **values: Any) -> int:
         values.setdefault("id", None)
         if values["id"] is None:
             values["id"] = self.reserve(name)
@@ -103,26 +105,26 @@ class Rows:
                 connection.execute(self._by_name[name].insert().values(values))
         return int(values["id"])
 
-    def select(self, name: str, **where: Any) -> list[sa.Row[Any]]:
+    def select(self, name: str, /, **where: Any) -> list[sa.Row[Any]]:
         table = self._by_name[name]
         query = sa.select(table).where(*self._conditions(name, where)).order_by(table.c.id)
         with self.transaction() as connection:
             return list(connection.execute(query))
 
-    def ids(self, name: str, **where: Any) -> list[int]:
+    def ids(self, name: str, /, **where: Any) -> list[int]:
         return [row.id for row in self.select(name, **where)]
 
-    def update(self, name: str, where: dict[str, Any], **values: Any) -> None:
+    def update(self, name: str, where: dict[str, Any], /, **values: Any) -> None:
         change = self._by_name[name].update().where(*self._conditions(name, where))
         with self.transaction() as connection:
             connection.execute(change.values(values))
 
-    def delete(self, name: str, **where: Any) -> None:
+    def delete(self, name: str, /, **where: Any) -> None:
         removal = self._by_name[name].delete().where(*self._conditions(name, where))
         with self.transaction() as connection:
             connection.execute(removal)
 
-    def upsert(self, name: str, key: dict[str, Any], **values: Any) -> int:
+    def upsert(self, name: str, key: dict[str, Any], /, **values: Any) -> int:
         if found := self.ids(name, **key):
             self.update(name, key, **values)
             return found[0]
@@ -160,7 +162,7 @@ class Site(Rows):
 
     def reset(self) -> Site:
         """Empty the tables and write the base again: cheaper than a new database."""
-        self.contexts, self.paths = {}, {}
+        self.contexts, self.paths, self.held = {}, {}, {}
         with self.transaction() as connection:
             for table in self._by_name.values():
                 connection.execute(table.delete())
@@ -213,40 +215,47 @@ class Site(Rows):
     def context(self, level: int, instance: int) -> int:
         """Return a context's id; a missing one is made as Moodle makes it, on demand."""
         if (level, instance) not in self.contexts:
-            parent = (SYSTEM, 0)
-            if level == COURSE:
-                parent = (CATEGORY, self.select("course", id=instance)[0].category)
-            elif level == MODULE:
-                parent = (COURSE, self.select("course_modules", id=instance)[0].course)
-            elif found := self.select("course_categories", id=instance):
-                parent = (CATEGORY, found[0].parent) if found[0].parent else parent
+            parent = self._parent(level, instance)
             self._add_context(level, instance, self.paths[self.context(*parent)])
         return self.contexts[level, instance]
 
+    def _parent(self, level: int, instance: int) -> tuple[int, int]:
+        if level == MODULE:
+            return COURSE, self.select("course_modules", id=instance)[0].course
+        if level == COURSE:
+            category = self.select("course", id=instance)[0].category
+        else:
+            category = self.select("course_categories", id=instance)[0].parent
+        return (CATEGORY, category) if category else (SYSTEM, 0)
+
     def drop_context(self, level: int, instance: int) -> None:
-        """Remove a context row alone; what hangs on its id stays."""
-        self.paths.pop(self.contexts.pop((level, instance), 0), None)
-        self.delete("context", contextlevel=level, instanceid=instance)
+        """Remove a context row; roles on its id stay, contexts below it lose their paths."""
+        with self.transaction():
+            if number := self.contexts.pop((level, instance), None):
+                self._clear_below(self.paths.pop(number))
+            self.delete("context", contextlevel=level, instanceid=instance)
 
     def clear_path(self, level: int, instance: int) -> None:
-        """Leave a context without its path, as Moodle does while it rebuilds them."""
-        self._set_path(self.context(level, instance), None)
+        """Leave a context and those below without paths, as Moodle does before it rebuilds them."""
+        with self.transaction():
+            number = self.context(level, instance)
+            self._clear_below(self.paths[number])
+            self._set_path(number, None)
+
+    def _clear_below(self, above: str | None) -> None:
+        for number, path in list(self.paths.items()):
+            if above and path and path.startswith(f"{above}/"):
+                self._set_path(number, None)
 
     def rebuild_paths(self) -> None:
         """Make missing contexts and paths, as Moodle's hourly task does."""
         with self.transaction():
-            for category in self.select("course_categories"):
-                self._rebuild(CATEGORY, category.id, (CATEGORY, category.parent))
-            for course in self.select("course"):
-                self._rebuild(COURSE, course.id, (CATEGORY, course.category))
-            for module in self.select("course_modules"):
-                self._rebuild(MODULE, module.id, (COURSE, module.course))
-
-    def _rebuild(self, level: int, instance: int, parent: tuple[int, int]) -> None:
-        number = self.context(level, instance)
-        above = self.paths[self.context(*parent)] if parent[1] else "/1"
-        if self.paths[number] is None and above is not None:
-            self._set_path(number, f"{above}/{number}")
+            for level, name in LEVEL_TABLES.items():
+                for instance in self.ids(name):
+                    number = self.context(level, instance)
+                    above = self.paths[self.context(*self._parent(level, instance))]
+                    if self.paths[number] is None and above is not None:
+                        self._set_path(number, f"{above}/{number}")
 
     def _set_path(self, number: int, path: str | None) -> None:
         self.paths[number] = path
@@ -290,8 +299,11 @@ class Site(Rows):
     # Companies and their members
 
     def add_company(self, name: str, shortname: str = "", suspended: int = 0) -> int:
-        shortname = shortname or f"company{self._last.get('company', 0) + 1}"
-        return self.insert("company", name=name[:50], shortname=shortname[:25], suspended=suspended)
+        number = self.reserve("company")
+        shortname = (shortname or f"company{number}")[:25]
+        return self.insert(
+            "company", id=number, name=name[:50], shortname=shortname, suspended=suspended
+        )
 
     def rename_company(self, company: int, name: str, shortname: str | None = None) -> None:
         more = {} if shortname is None else {"shortname": shortname[:25]}
@@ -647,7 +659,7 @@ class Site(Rows):
 
     def sample(self, seed: int, companies: int = 3, users: int = 12, courses: int = 5) -> Site:
         """Fill the base site with a varied small one, the same for the same seed."""
-        from .moodle_edits import fill  # noqa: PLC0415 - it imports this module
+        from .moodle_edits import fill  # it imports this module
 
         with self.transaction(), self.bulk():
             fill(self, random.Random(seed), companies, users, courses)

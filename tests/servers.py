@@ -175,11 +175,12 @@ class Server(ABC):
             self.folder = _new_folder(self._owner)
             try:
                 self._install()
+                self.port = _free_port()
+                command = self._command()
             except BaseException:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 raise
-            self.port = _free_port()
-            self._launch()
+            self._launch(command)
             if self._answers():
                 return
             self._guard.communicate()
@@ -190,10 +191,10 @@ class Server(ABC):
             if attempt == START_ATTEMPTS or "in use" not in text:
                 raise RuntimeError(f"{self.name} did not start: {text[-2000:]}")
 
-    def _launch(self) -> None:
+    def _launch(self, command: list[str]) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", *self._command()],
+            ["/bin/sh", "-c", GUARD, "guard", *command],
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,

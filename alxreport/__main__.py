@@ -1,0 +1,5 @@
+"""Lets ``python -m alxreport`` do what ``alxreport`` does."""
+
+from alxreport.cli import main
+
+main()

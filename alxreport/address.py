@@ -1,0 +1,49 @@
+"""Database URLs as people see them: without a password, absolute, and compared with each other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+PORTS = {"mysql": 3306, "postgresql": 5432}
+LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
+
+
+def plain(url: URL) -> URL:
+    """Return ``url`` as a person would write it: no driver, no character set, absolute paths."""
+    url = url.set(drivername=url.get_backend_name())
+    if url.drivername == "sqlite" and url.database and url.database != ":memory:":
+        return url.set(database=str(Path(url.database).absolute()))
+    return url.difference_update_query(["charset"]) if url.drivername == "mysql" else url
+
+
+def shown(url: URL) -> str:
+    """Return ``url`` for a screen: without password and options, but with a socket's path."""
+    url = plain(url)
+    socket = url.query.get("unix_socket") or url.query.get("host")
+    text = url.set(password=None, query={}).render_as_string()
+    if url.drivername == "sqlite" or not isinstance(socket, str):
+        return text
+    return f"{text} by {re.sub('[^ -~]', '?', socket)}"
+
+
+def same_database(one: URL, other: URL) -> bool:
+    """Tell whether two URLs, as ``database_url`` returns them, mean the same database.
+
+    Two names of one server besides the local ones are not recognised.
+    """
+    return _identity(one) == _identity(other)
+
+
+def _identity(url: URL) -> tuple[str, str, int, str]:
+    backend, database = url.get_backend_name(), url.database or ""
+    if backend == "sqlite":
+        return backend, "", 0, str(Path(database).resolve())
+    port = url.port or PORTS[backend]
+    socket = url.query.get("unix_socket") or url.query.get("host")
+    host = (url.host or "").lower()
+    # A server's socket says nothing of its port: it counts as the usual one.
+    local = host in LOCAL_HOSTS or (socket is not None and not url.host)
+    return backend, "" if local else host, port, database

@@ -1,0 +1,73 @@
+"""The one place where an error becomes text, JSON and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from alxreport.errors import AlxError
+
+INTERRUPTED = 130
+
+
+class CommandGroup(TyperGroup):
+    """A Typer group that ends every run with the contract's exit code and one clear message."""
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        """Run the command line; exits the process unless told not to."""
+        words = list(sys.argv[1:] if args is None else args)
+        standalone = extra.pop("standalone_mode", True)
+        code = self._run(words, **extra)
+        if standalone:
+            sys.exit(code)
+        return code
+
+    def _run(self, words: list[str], **extra: Any) -> int:
+        as_json = "--json" in words
+        try:
+            code = super().main(args=words, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except AlxError as error:
+            _tell(error.code, error.message, error.hint, as_json)
+            return error.exit_code
+        except BrokenPipeError:
+            # The reader has what it wanted. Python would complain again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (KeyboardInterrupt, typer.Abort):
+            _tell("interrupted", "Interrupted.", "", as_json)
+            return INTERRUPTED
+        except Exception as error:
+            if hasattr(error, "format_message"):  # a usage error of the command line itself
+                return _usage(error, as_json)
+            if "--debug" in words:
+                raise
+            what = f"Unexpected {type(error).__name__}: {error}"
+            _tell("unexpected", what, "This is a fault of alxreport; see it with --debug.", as_json)
+            return 1
+        return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any, as_json: bool) -> int:
+    message = str(error.format_message())
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help() if context else message, err=True)
+        return 2
+    command = context.command_path if context else "alxreport"
+    _tell("usage", message, f"See '{command} --help'.", as_json)
+    return 2
+
+
+def _tell(code: str, message: str, hint: str, as_json: bool) -> None:
+    if as_json:
+        text = json.dumps({"error": {"code": code, "message": message, "hint": hint}})
+    else:
+        text = f"alxreport: {message}" + (f" {hint}" if hint else "")
+    typer.echo(" ".join(text.split()), err=True)

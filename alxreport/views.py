@@ -1,0 +1,204 @@
+"""What people see on a terminal: pictures of values that services return, nothing computed."""
+
+from __future__ import annotations
+
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from alxreport.demo import DemoReport
+from alxreport.listing import iso_time
+from alxreport.records import CompanyResult, RunReport
+from alxreport.verify import VerifyReport
+
+SHOWN_DIFFERENCES = 20
+WORDS = {"success": "green", "ok": "green", "partial": "yellow", "warning": "yellow",
+         "pending": "yellow", "failed": "red", "problem": "red", "wrong": "red"}  # fmt: skip
+
+
+def console(stream: TextIO) -> Console:
+    """Return a console on a stream: colours only on a terminal, and never with NO_COLOR."""
+    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+
+
+def _word(word: str) -> Text:
+    return Text(word, style=WORDS.get(word, ""))
+
+
+def _table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        right = column in numbers
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
+    return table
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: ``1 row``, ``1,250 rows``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def show_sync(out: Console, report: RunReport) -> None:
+    """Show what a sync did: one line, then only the companies with something to tell."""
+    if report.status == "disabled":
+        out.print("The sync is disabled; nothing was done. Switch it on: alxreport sync-state enable")
+        return
+    verb = "would be " if report.dry_run else ""
+    line = Text("Sync ")
+    line.append_text(_word(report.status))
+    line.append(
+        f" ({report.mode}{', dry run: nothing was written' if report.dry_run else ''}):"
+        f" {plural(len(report.companies), 'company', 'companies')},"
+        f" {report.created:,} {verb}created, {report.updated:,} {verb}updated,"
+        f" {report.deleted:,} {verb}deleted, {plural(report.errors, 'error')}"
+        f" in {report.duration_seconds:.1f} s"
+    )
+    out.print(line)
+    told = [company for company in report.companies if company.changed or company.error]
+    if told:
+        out.print(_sync_table(told))
+    for company in told:
+        if company.error:
+            out.print(f"[red]{escape(company.company)}[/red]: {escape(company.error)}")
+
+
+def _sync_table(companies: list[CompanyResult]) -> Table:
+    numbers = ("Rows", "Created", "Updated", "Deleted")
+    table = _table("Company", "Status", *numbers, numbers=numbers)
+    for company in companies:
+        figures = (company.rows, company.created, company.updated, company.deleted)
+        table.add_row(
+            Text(company.company), _word(company.status), *(f"{figure:,}" for figure in figures)
+        )
+    return table
+
+
+def show_verify(out: Console, report: VerifyReport) -> None:
+    """Show how the table compares with Moodle, and the first rows that differ."""
+    verdict = "wrong" if report.wrong else "pending" if report.pending else "ok"
+    line = Text("Verify ")
+    line.append_text(_word(verdict))
+    line.append(
+        f": {plural(report.rows, 'row')} compared, {report.pending:,} pending,"
+        f" {report.wrong:,} wrong in {report.duration_seconds:.1f} s"
+    )
+    out.print(line)
+    if report.pending:
+        out.print("Pending: Moodle changed since the last sync; the next one takes these.")
+    if report.wrong:
+        out.print(
+            "The wrong rows were repaired."
+            if report.repaired
+            else "Wrong: the next sync would not touch these; mend them with --repair."
+        )
+    table = _table("Company", "User", "Course", "Kind", "How")
+    for found in report.differences[:SHOWN_DIFFERENCES]:
+        fields = "; ".join(
+            f"{name}: {was!r} should be {now!r}" for name, (was, now) in found.fields.items()
+        )
+        table.add_row(
+            Text(found.company),
+            str(found.userid),
+            str(found.courseid),
+            _word(found.kind),
+            Text(fields or found.problem),
+        )
+    if report.differences:
+        out.print(table)
+    more = report.pending + report.wrong - min(len(report.differences), SHOWN_DIFFERENCES)
+    if more:
+        out.print(f"… and {plural(more, 'more row')}; all with --json.")
+
+
+def show_companies(out: Console, companies: list[dict[str, Any]]) -> None:
+    """Show the companies that can be asked for."""
+    table = _table("Id", "Short name", "Name", "Rows", "Last sync (UTC)", numbers=("Id", "Rows"))
+    for company in companies:
+        name = Text(company["name"])
+        if company["suspended"]:
+            name.append(" (suspended)", style="yellow")
+        synced = (company["synced_at"] or "never").replace("T", " ").removesuffix("Z")
+        table.add_row(
+            str(company["id"]), Text(company["shortname"]), name, f"{company['rows']:,}", synced
+        )
+    out.print(table)
+
+
+def show_checks(out: Console, checks: Any) -> None:
+    """Show a diagnosis: each check with its verdict, the finding and the one thing to do."""
+    table = _table("Check", "Verdict", "Finding")
+    for check in checks:
+        finding = Text(check.finding)
+        if check.advice:
+            finding.append(f"\n→ {check.advice}", style="bold")
+        table.add_row(check.name, _word(check.verdict), finding)
+    out.print(table)
+
+
+def show_demo(out: Console, report: DemoReport) -> None:
+    """Tell what the demonstration did and what to try next."""
+    first, second = report.first, report.second
+    out.print(
+        f"A made-up IOMAD site with {plural(len(first.companies), 'company', 'companies')}"
+        f" was built, and synced: {plural(first.created, 'reporting row')}."
+    )
+    out.print("\n[bold]Then an hour passed on the site:[/bold]")
+    for change in report.changes:
+        out.print(Text(f"  · {change.what}"))
+    out.print("\n[bold]The next sync found all of it:[/bold]")
+    show_sync(out, second)
+    config = report.config
+    out.print("\n[bold]Look for yourself:[/bold]")
+    for command in (
+        f"alxreport company list --config {config}",
+        f"alxreport query --company {report.company} --limit 10 --format table --config {config}",
+        f"alxreport export --company {report.company} --format csv --config {config}",
+        f"alxreport verify --config {config}",
+    ):
+        out.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def show_explanation(out: Console, told: dict[str, Any]) -> None:
+    """Show why a row says what it says, or why there is none."""
+    user, course, company = told["user"], told["course"], told["company"]
+    head = f"{user['firstname']} {user['lastname']} ({user['username']}, id {user['id']})"
+    out.print(Text(head, style="bold"))
+    out.print(Text(f"in {course['fullname']} (id {course['id']}), for {company['name']}"))
+    if told["live"]:
+        row = told["expected"]
+        out.print(
+            f"[green]A live row[/green]: {row['status']}, {row['percentage']:.2f} %."
+            f" {escape(told['percentage_because'])}"
+        )
+    else:
+        out.print("[yellow]No live row[/yellow]:")
+        for reason in told["reasons"]:
+            out.print(Text(f"  · {reason}"))
+    table = _table("Condition", "Holds", "Because")
+    for condition in told["conditions"]:
+        holds = Text("yes", style="green") if condition["holds"] else Text("no", style="red")
+        table.add_row(condition["name"], holds, Text(condition["detail"]))
+    out.print(table)
+    if told["activities"]:
+        table = _table("Activity", "Type", "State", "Counted", "Changed (UTC)")
+        for activity in told["activities"]:
+            table.add_row(
+                str(activity["id"]) + (" (hidden)" if activity["hidden"] else ""),
+                activity["type"],
+                activity["state_word"],
+                "yes" if activity["done"] else "no",
+                iso_time(activity["timemodified"]) or "",
+            )
+        out.print(table)
+    out.print(Text(_stored_line(told)))
+
+
+def _stored_line(told: dict[str, Any]) -> str:
+    if told["in_step"]:
+        return "The reporting table agrees."
+    return "The reporting table says something else; the next sync, or verify --repair, mends it."
