@@ -23,7 +23,10 @@ def shown(url: URL) -> str:
     """Return ``url`` for a screen: without password and options, but with a socket's path."""
     url = plain(url)
     socket = url.query.get("unix_socket") or url.query.get("host")
-    text = url.set(password=None, query={}).render_as_string()
+    # URL.set() leaves what is set to None as it was.
+    text = URL.create(
+        url.drivername, url.username, None, url.host, url.port, url.database
+    ).render_as_string()
     if url.drivername == "sqlite" or not isinstance(socket, str):
         return text
     return f"{text} by {re.sub('[^ -~]', '?', socket)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -405,7 +406,7 @@ def init(
         str | None, typer.Option("--tls-ca", metavar="FILE", help="Certificates to trust.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a configuration that is there.")
+        bool, typer.Option("--force", help="Replace a configuration that is there, all of it.")
     ] = False,
     as_json: Json = False,
     config: Config = None,
@@ -413,10 +414,12 @@ def init(
 ) -> None:
     """Write the configuration, after trying both databases."""
     del debug
+    from dataclasses import asdict
+
     from alxreport.initialise import default_config_target, initialise
 
     report = initialise(
-        target=default_config_target(config or context.obj),
+        target=default_config_target(config or context.obj or _config_variable()),
         moodle_config=moodle_config,
         moodle_url=moodle_url,
         store_url=store_url,
@@ -427,11 +430,15 @@ def init(
         force=force,
     )
     if as_json:
-        _print_json(report.as_dict())
+        _print_json(asdict(report) | {"path": str(report.path)})
     else:
         from alxreport import views
 
         views.show_init(views.console(sys.stderr), report)
+
+
+def _config_variable() -> Path | None:
+    return Path(value) if (value := os.environ.get("ALXREPORT_CONFIG")) else None
 
 
 def _ask(question: str, secret: bool) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from alxreport.dialects import (
@@ -40,6 +41,8 @@ DRIVERS = {
     "sqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
 }
+# Execution option of a connection whose user wants the database's own errors.
+RAW_ERRORS = "alx_raw_errors"
 EXAMPLES = (
     "mysql://user:password@host/database, postgresql://user:password@host/database"
     " or sqlite:////path/file.db"
@@ -58,7 +61,7 @@ def database_url(settings: DatabaseSettings, what: str) -> URL:
     if url.drivername not in DRIVERS:
         raise ConfigError(f"{what} begins with {url.drivername}://.", f"Write {EXAMPLES}.")
     url = url.set(drivername=DRIVERS[url.drivername])
-    if settings.password_file:
+    if settings.password_file and url.drivername != "sqlite":
         url = url.set(password=read_password(settings.password_file))
     if url.drivername != "sqlite" and not url.database:
         raise ConfigError(f"{what} names no database.", f"Write {EXAMPLES}.")
@@ -136,11 +139,11 @@ def open_source(settings: MoodleSettings) -> Engine:
         def register(connection: Any, _record: Any) -> None:
             connection.create_aggregate("alx_set_hash", -1, SqliteSetHash)
 
-    return engine
+    return _translate(engine, source_error)
 
 
 def _sqlite_path(url: URL, what: str) -> Path:
-    if not url.database or url.database == ":memory:":
+    if url.host or not url.database or url.database == ":memory:":
         raise ConfigError(f"{what} names no file.", "Write sqlite:////absolute/path.db.")
     return Path(url.database)
 
@@ -154,23 +157,23 @@ def snapshot(engine: Engine, settings: MoodleSettings) -> Iterator[Connection]:
     """Yield a connection on which every SELECT sees the same moment of Moodle's data.
 
     Nothing can be written through it: the transaction is read-only on every server, and the file
-    is opened read-only on SQLite. Database errors leave as SourceError.
+    is opened read-only on SQLite.
     """
     sql = flavour(engine.dialect)
-    with source_errors(), engine.connect() as connection:
+    with connecting(engine) as connection:
         if settings.tls != "off" and sql.name == "mysql":
             _require_tls(connection)
         for statement in sql.session:
             connection.exec_driver_sql(statement)
         for statement in sql.optional_session:
-            with suppress(SQLAlchemyError):
+            with suppress(SourceError):
                 connection.exec_driver_sql(statement)
         for statement in sql.snapshot:
             connection.exec_driver_sql(statement)
         try:
             yield connection
         finally:
-            with suppress(SQLAlchemyError):
+            with suppress(SourceError):
                 connection.exec_driver_sql("ROLLBACK")
 
 
@@ -193,7 +196,8 @@ def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
     arguments = _connect_arguments(url, settings, "store.url")
     if url.drivername != "sqlite":
         # Values by place, not by name: the bulk writer hands its tuples over as they are.
-        return _engine(url, "store.url", connect_args=arguments, paramstyle="format")
+        engine = _engine(url, "store.url", connect_args=arguments, paramstyle="format")
+        return _translate(engine, store_error)
     path = _sqlite_path(url, "store.url")
     if not create and not path.exists():
         raise StoreError(f"There is no store at {path} yet.", "Run 'alxreport sync' first.")
@@ -222,7 +226,25 @@ def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
         writing = connection.get_execution_options().get("alx_writing")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
-    return engine
+    return _translate(engine, store_error)
+
+
+@contextmanager
+def connecting(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection in no transaction.
+
+    Raises ConfigError for options in the URL that the driver does not take.
+    """
+    try:
+        connection = engine.connect()
+    except (TypeError, ValueError) as error:  # UnicodeError, of an odd host name, is a ValueError
+        shown = engine.url.render_as_string(hide_password=True)
+        raise ConfigError(
+            f"The database URL {shown} has a part that its driver does not take: {error}.",
+            "Check the host and what stands after the question mark.",
+        ) from error
+    with connection:
+        yield connection
 
 
 def store_exists(settings: StoreSettings) -> bool:
@@ -234,14 +256,14 @@ def store_exists(settings: StoreSettings) -> bool:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Yield a connection in a read transaction of the store."""
-    with store_errors(), engine.connect() as connection, connection.begin():
+    with connecting(engine) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Yield a connection in a write transaction of the store: all of it happens, or nothing."""
-    with store_errors(), engine.connect() as raw:
+    with connecting(engine) as raw:
         connection = raw.execution_options(alx_writing=True)
         with connection.begin():
             yield connection
@@ -264,32 +286,28 @@ _SOURCE_HINTS: dict[Any, tuple[str, str]] = {
 }
 
 
-@contextmanager
-def source_errors() -> Iterator[None]:
-    """Turn every database error inside into a SourceError of one line."""
-    try:
-        yield
-    except DBAPIError as error:
-        message, hint = _SOURCE_HINTS.get(
-            error_code(error),
-            ("Moodle's database cannot be read", "Check that it runs and moodle.url is right."),
+def source_error(error: DBAPIError) -> SourceError:
+    """Return the SourceError that says what ``error`` means and what to do."""
+    message, hint = _SOURCE_HINTS.get(
+        error_code(error),
+        ("Moodle's database cannot be read", "Check that it runs and moodle.url is right."),
+    )
+    return SourceError(f"{message}: {error_text(error)}", hint)
+
+
+def _translate(engine: Engine, translate: Callable[[DBAPIError], AlxError]) -> Engine:
+    """Let every database error on an engine leave as an error for people, whoever caused it."""
+
+    @event.listens_for(engine, "handle_error")
+    def handle(context: ExceptionContext) -> None:
+        found = context.sqlalchemy_exception
+        raw = context.connection is not None and context.connection.get_execution_options().get(
+            RAW_ERRORS
         )
-        raise SourceError(f"{message}: {error_text(error)}", hint) from error
-    except SQLAlchemyError as error:
-        raise SourceError(f"Moodle's database cannot be read: {error_text(error)}") from error
+        if isinstance(found, DBAPIError) and not raw:
+            raise translate(found) from context.original_exception
 
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn every database error inside into a StoreError of one line."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise store_error(error) from error
-    except AlxError:
-        raise
-    except SQLAlchemyError as error:
-        raise StoreError(f"The store cannot be used: {error_text(error)}") from error
+    return engine
 
 
 def store_error(error: DBAPIError) -> StoreError:

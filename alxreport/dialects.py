@@ -177,6 +177,12 @@ FLAVOURS: dict[str, Flavour] = {
 }
 
 
+def bucket_of(userid: ColumnElement[Any], bits: int) -> ColumnElement[Any]:
+    """Return the bucket of a learner's id: learners that differ in the lowest bits share one."""
+    # A number in the text: PostgreSQL knows no shift of a bigint by a bigint.
+    return userid.op(">>")(literal_column(str(int(bits))))
+
+
 # What the drivers' error codes mean: numbers of MySQL, SQLSTATEs of PostgreSQL, names of SQLite.
 FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", 1021, 1114, "53100"})
 BUSY_CODES = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", 1205, "55P03"})
@@ -194,11 +200,20 @@ def error_code(error: BaseException) -> Any:
     """Return the driver's own code of a database error: a number, an SQLSTATE or a name."""
     origin = getattr(error, "orig", None) or error
     code = getattr(origin, "sqlite_errorname", None) or getattr(origin, "sqlstate", None)
-    if code is None and origin.args and isinstance(origin.args[0], int):
-        code = origin.args[0]
+    if code is None and origin.args:
+        first = origin.args[0]
+        # psycopg gives no SQLSTATE when connecting fails.
+        said = (state for words, state in _CONNECT_STATES if words in str(first))
+        code = first if isinstance(first, int) else next(said, None)
     return code
 
 
+_CONNECT_STATES = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("does not exist", "3D000"),
+)
 _SECRETS = re.compile(r"(://[^:/@\s]+:)[^@\s]+@")
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
 )
 
-from alxreport.database import source_errors
+from alxreport.dialects import bucket_of
 from alxreport.guard import Presence
 from alxreport.moodle import Source
 from alxreport.records import Learner
@@ -66,7 +66,7 @@ def fingerprint_statements(source: Source, now: int, bucket_bits: int) -> dict[s
     }  # fmt: skip
     statements = {}
     for name, (userid, columns) in hashed.items():
-        bucket = userid.bitwise_rshift(bucket_bits)
+        bucket = bucket_of(userid, bucket_bits)
         statements[name] = select(bucket, source.sql.set_hash(*columns)).group_by(bucket)
     return statements
 
@@ -117,7 +117,7 @@ def learners_statement(
     cc, cmc, ra = t.course_completions.c, t.course_modules_completion.c, t.role_assignments.c
     chosen = _one_of(cu.companyid, companies)
     if buckets is not None:
-        in_bucket = _one_of(cu.userid.bitwise_rshift(bucket_bits), buckets)
+        in_bucket = _one_of(bucket_of(cu.userid, bucket_bits), buckets)
         if whole_companies:
             in_bucket = or_(in_bucket, _one_of(cu.companyid, whole_companies))
         chosen = and_(chosen, in_bucket)
@@ -165,7 +165,7 @@ def learners_statement(
 
 def learners(connection: Connection, statement: Select[Any]) -> Iterator[Learner]:
     """Yield the learners of ``learners_statement`` as the server sends them."""
-    with source_errors(), connection.execute(statement) as result:
+    with connection.execute(statement) as result:
         yield from map(Learner._make, result)
 
 
@@ -174,7 +174,7 @@ def buckets_of_courses(
 ) -> set[int]:
     """Return the buckets of everybody who has any enrolment in one of ``courses``."""
     ue, enrol = source.tables.user_enrolments, source.tables.enrol
-    bucket = ue.c.userid.bitwise_rshift(bucket_bits)
+    bucket = bucket_of(ue.c.userid, bucket_bits)
     statement = (
         select(bucket)
         .join_from(ue, enrol, enrol.c.id == ue.c.enrolid)

@@ -179,9 +179,7 @@ def read_user(connection: Connection, source: Source, user: int) -> UserLine | N
 def course_names(connection: Connection, source: Source) -> dict[int, Candidate]:
     """Return every course by id, with its short and full name."""
     c = source.tables.course.c
-    rows = connection.execute(
-        select(c.id, _blank(c.shortname), _blank(c.fullname)).order_by(c.id)
-    )
+    rows = connection.execute(select(c.id, _blank(c.shortname), _blank(c.fullname)).order_by(c.id))
     return {id_: Candidate(id_, short, (short, full)) for id_, short, full in rows}
 
 
@@ -219,9 +217,7 @@ def enrolments(
     return tuple(found)
 
 
-def _why_not_active(
-    now: int, method_status: int, status: int, timestart: int, timeend: int
-) -> str:
+def _why_not_active(now: int, method_status: int, status: int, timestart: int, timeend: int) -> str:
     reasons = []
     if method_status != 0:
         reasons.append("its method is switched off")
@@ -279,7 +275,10 @@ def completion(
         .where(cc.userid == user, cc.course == course)
         .order_by(cc.id)
     ).all()
-    return CompletionLine(*rows[-1]) if rows else None
+    if not rows:
+        return None
+    last = rows[-1]
+    return CompletionLine(last[0], last[1], last[2])
 
 
 def role_assignments(

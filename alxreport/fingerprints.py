@@ -82,6 +82,7 @@ def position(catalogue: Catalogue, tables: Mapping[str, Mapping[int, str]]) -> P
             for name, found in tables.items()
         },
         sharing=dict(catalogue.sharing),
+        bucket_bits=BUCKET_BITS,
     )
 
 

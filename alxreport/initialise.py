@@ -224,11 +224,13 @@ def _by_socket(settings: MoodleSettings, url: URL) -> list[MoodleSettings]:
     local = url.get_backend_name() == "mysql" and url.host == "localhost"
     if not local or "unix_socket" in url.query:
         return []
-    return [
-        replace(settings, url=_text(url.set(port=None, query={"unix_socket": str(path)})))
+    user, password, name = url.username, url.password, url.database
+    made = [
+        URL.create("mysql", user, password, url.host, None, name, {"unix_socket": str(path)})
         for path in USUAL_SOCKETS
         if path.exists()
     ]
+    return [replace(settings, url=_text(found)) for found in made]
 
 
 def _from_url(text: str, draft: MoodleSettings, ask: Ask, notes: list[str]) -> list[MoodleSettings]:

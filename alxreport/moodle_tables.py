@@ -7,6 +7,7 @@ read are left out. The demo and the tests create these tables, the program only 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import (
     BigInteger,
@@ -73,6 +74,7 @@ def _text(name: str, length: int) -> Column[str]:
     return Column(name, String(length), nullable=False, server_default="")
 
 
+@lru_cache(maxsize=8)
 def moodle_tables(prefix: str) -> MoodleTables:
     """Return Moodle's tables under ``prefix`` (Moodle's ``$CFG->prefix``)."""
     meta = MetaData()

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import LONGBLOB
 from sqlalchemy.types import TypeEngine
 
-from alxreport.database import store_errors
+from alxreport.database import connecting
 from alxreport.errors import StoreError
 
 SCHEMA_VERSION = "0001"
@@ -188,7 +188,7 @@ def store_tables(prefix: str = "") -> StoreTables:
 
 def schema_version(connection: Connection, tables: StoreTables) -> str | None:
     """Return the schema's version: None for no store at all, "" for one begun but not finished."""
-    if not inspect(connection).has_table(tables.version):
+    if tables.version not in inspect(connection).get_table_names():
         return None
     version = connection.execute(text(f"SELECT version_num FROM {tables.version}"))  # noqa: S608
     return str(version.scalar() or "")
@@ -200,26 +200,25 @@ def prepare_store(engine: Engine, tables: StoreTables) -> None:
     Raises StoreError when the database holds tables of these names that alxreport did not make, or
     a schema of a newer alxreport. Nothing is altered then.
     """
-    with store_errors():
-        with engine.connect() as connection:
-            version = schema_version(connection, tables)
-            if version == SCHEMA_VERSION:
-                return
-            if version is None:
-                refuse_foreign(connection, tables)
-            elif version > SCHEMA_VERSION:
-                raise StoreError(
-                    f"The store was made by a newer alxreport (schema {version}).",
-                    "Upgrade alxreport on this machine.",
-                )
-        from alxreport.migrations import upgrade  # noqa: PLC0415  # Alembic is slow to import
+    with connecting(engine) as connection:
+        version = schema_version(connection, tables)
+        if version == SCHEMA_VERSION:
+            return
+        if version is None:
+            refuse_foreign(connection, tables)
+        elif version > SCHEMA_VERSION:
+            raise StoreError(
+                f"The store was made by a newer alxreport (schema {version}).",
+                "Upgrade alxreport on this machine.",
+            )
+    from alxreport.migrations import upgrade  # Alembic is slow to import
 
-        upgrade(engine, tables)
+    upgrade(engine, tables)
 
 
 def require_store(engine: Engine, tables: StoreTables) -> None:
     """Check that there is a store to read from; StoreError if nothing was ever synced into it."""
-    with store_errors(), engine.connect() as connection:
+    with connecting(engine) as connection:
         version = schema_version(connection, tables)
         if version is None:
             refuse_foreign(connection, tables)

@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from alxreport.dialects import flavour
+from alxreport.dialects import bucket_of, flavour
 from alxreport.merge import DELETE, Change, Stored
 from alxreport.records import CompanyState, Content
 from alxreport.schema import StoreTables
@@ -180,7 +180,7 @@ def users_with_rows(
     listed = bindparam(None, sorted(buckets), expanding=True, literal_execute=True)
     statement = (
         select(t.companyid, t.userid)
-        .where(t.userid.bitwise_rshift(bucket_bits).in_(listed))
+        .where(bucket_of(t.userid, bucket_bits).in_(listed))
         .distinct()
         .order_by(t.companyid, t.userid)
     )
@@ -197,7 +197,7 @@ def buckets_with_courses(
     t = tables.reporting.c
     listed = bindparam(None, sorted(courses), expanding=True, literal_execute=True)
     statement = (
-        select(t.userid.bitwise_rshift(bucket_bits))
+        select(bucket_of(t.userid, bucket_bits))
         .where(t.courseid.in_(listed), t.is_deleted == 0)
         .distinct()
     )

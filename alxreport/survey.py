@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from alxreport import company_settings, evidence, fingerprints, moodle, store
 from alxreport.catalogue import Catalogue, build_catalogue
 from alxreport.errors import SourceError
-from alxreport.fingerprints import BUCKET_BITS, Movement, Position
+from alxreport.fingerprints import Movement, Position
 from alxreport.records import CompanyState, SiteData
 from alxreport.schema import StoreTables
 from alxreport.settings import Settings
@@ -72,7 +72,7 @@ def take(
         if isinstance(own, bool)
         else {row[0] for row in site.companies if own.get(row[0], default)},
     )
-    hashes = evidence.fingerprints(source_connection, source, now, BUCKET_BITS)
+    hashes = evidence.fingerprints(source_connection, source, now, fingerprints.BUCKET_BITS)
     position = fingerprints.position(catalogue, hashes)
     small = {
         "company": site.companies,
@@ -166,9 +166,9 @@ def scope_of(
     most = max(PICKED_LEAST, PICKED_SHARE * len(survey.position.users))
     if courses and len(buckets) <= most:
         buckets |= evidence.buckets_of_courses(
-            source_connection, survey.source, courses, BUCKET_BITS
+            source_connection, survey.source, courses, fingerprints.BUCKET_BITS
         )
-        buckets |= store.buckets_with_courses(store_connection, tables, courses, BUCKET_BITS)
+        buckets |= store.buckets_with_courses(store_connection, tables, courses, fingerprints.BUCKET_BITS)
     if len(buckets) > most:
         return Scope(whole | some.keys(), frozenset(), frozenset())
     return Scope(whole, frozenset(some), buckets)

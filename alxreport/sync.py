@@ -19,16 +19,16 @@ from alxreport import evidence, fingerprints, guard, history, merge, store, swit
 from alxreport import survey as surveys
 from alxreport.companies import find_company
 from alxreport.database import (
+    connecting,
     open_source,
     open_store,
     reading,
     snapshot,
-    store_errors,
     store_exists,
     writing,
 )
 from alxreport.errors import AlreadyRunningError, AlxError, SourceError, StoreError
-from alxreport.fingerprints import BUCKET_BITS, Movement, Position
+from alxreport.fingerprints import Movement, Position
 from alxreport.lease import Lease, sync_lease
 from alxreport.progress import learner_rows
 from alxreport.records import CompanyResult, CompanyState, Learner, RunReport
@@ -135,7 +135,7 @@ def dry_store(settings: Settings) -> Iterator[tuple[Engine, StoreTables]]:
     tables = store_tables(settings.store.table_prefix)
     if store_exists(settings.store):
         engine = open_store(settings.store)
-        with store_errors(), engine.connect() as connection:
+        with connecting(engine) as connection:
             version = schema_version(connection, tables)
             if version is None:
                 refuse_foreign(connection, tables)
@@ -199,7 +199,7 @@ def _attempt(
             moved = _moved(seen, states, positions, companies, full)
             scope = surveys.scope_of(source, stored, tables, seen, moved)
             users = (
-                store.users_with_rows(stored, tables, scope.buckets, BUCKET_BITS)
+                store.users_with_rows(stored, tables, scope.buckets, fingerprints.BUCKET_BITS)
                 if scope.picked
                 else {}
             )
@@ -289,7 +289,7 @@ def _pass(run: _Run, companies: Sequence[int], *, guarded: bool, last: bool = Fa
         companies=read,
         buckets=run.scope.buckets if picked else None,
         whole_companies=run.scope.whole.intersection(read),
-        bucket_bits=BUCKET_BITS,
+        bucket_bits=fingerprints.BUCKET_BITS,
     )
     nobody: Iterator[Learner] = iter(())
     with closing(evidence.learners(run.source, statement)) as learners:

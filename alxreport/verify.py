@@ -12,11 +12,10 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from alxreport import evidence, merge, store
+from alxreport import evidence, fingerprints, merge, store
 from alxreport import survey as surveys
 from alxreport.companies import find_company
 from alxreport.database import open_source, reading, snapshot
-from alxreport.fingerprints import BUCKET_BITS
 from alxreport.progress import learner_rows
 from alxreport.records import Content, Difference, Learner
 from alxreport.schema import StoreTables
@@ -120,7 +119,7 @@ def run_verify(
             now,
             roles=seen.catalogue.relevant_roles,
             companies=chosen & here.keys(),
-            bucket_bits=BUCKET_BITS,
+            bucket_bits=fingerprints.BUCKET_BITS,
         )
         groups = groupby(evidence.learners(source, statement), key=attrgetter("companyid"))
         head = next(groups, None)
@@ -136,7 +135,7 @@ def run_verify(
             ):
                 in_scope = company in scope.whole or (
                     company in scope.picked
-                    and change.content.userid >> BUCKET_BITS in scope.buckets
+                    and change.content.userid >> fingerprints.BUCKET_BITS in scope.buckets
                 )
                 kind = PENDING if in_scope else WRONG
                 counts[kind] += 1

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alxreport.demo import DemoReport
+from alxreport.initialise import InitReport
 from alxreport.listing import iso_time
 from alxreport.records import CompanyResult, RunReport
 from alxreport.verify import VerifyReport
@@ -138,6 +139,21 @@ def show_checks(out: Console, checks: Any) -> None:
             finding.append(f"\n→ {check.advice}", style="bold")
         table.add_row(check.name, _word(check.verdict), finding)
     out.print(table)
+
+
+def show_init(out: Console, report: InitReport) -> None:
+    """Show what ``init`` found and wrote, and what comes next."""
+    out.print(Text(f"Moodle: {report.source}"))
+    out.print(
+        f"  {report.server}, {plural(report.companies, 'company', 'companies')},"
+        f" {plural(report.users, 'user')}"
+    )
+    out.print(Text(f"Store:  {report.store}"))
+    out.print(f"Time zone: {report.timezone}")
+    for note in report.notes:
+        out.print(Text(f"Note: {note}", style="yellow"))
+    out.print(Text(f"Written: {report.path} (mode 0600)", style="green"))
+    out.print("Next: alxreport doctor, then alxreport sync")
 
 
 def show_demo(out: Console, report: DemoReport) -> None:

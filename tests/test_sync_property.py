@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alxreport import survey
+from alxreport import fingerprints, survey
 
 from .conftest import Backend
 from .harness import Harness
-from .moodle_edits import random_edit
+from .moodle_edits import EDITS, NothingThere, random_edit
 
 # Server databases are slower by a factor of ten; the kinds of edits are the same everywhere.
-EXAMPLES = {"sqlite": 60, "mariadb": 8, "postgres": 8}
+EXAMPLES = {"sqlite": 12, "mariadb": 3, "postgres": 3}
 HOURS = (0, 1, 60, 3600, 3600, 86_400, 90 * 86_400, -1, -3600, -40 * 86_400)
 
 
-@pytest.fixture(params=[32, 0], ids=["pick learners", "pick companies"])
-def picked_least(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Small sites always take one way through the sync; make them take the other too."""
-    monkeypatch.setattr(survey, "PICKED_LEAST", request.param)
+@pytest.fixture(params=["pick learners", "pick companies", "pick neighbours"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Small sites always take one way through the sync; make them take the others too."""
+    if request.param == "pick learners":
+        monkeypatch.setattr(fingerprints, "BUCKET_BITS", 0)
+    if request.param == "pick companies":
+        monkeypatch.setattr(survey, "PICKED_LEAST", 0)
     return request.param
 
 
@@ -104,7 +109,7 @@ def _contents(rows: Any) -> Any:
 
 
 def test_any_history_equals_a_full_rebuild(
-    backend: Backend, harness: Harness, picked_least: int
+    backend: Backend, harness: Harness, way: str
 ) -> None:
     @settings(
         max_examples=EXAMPLES[backend.name],
@@ -115,3 +120,28 @@ def test_any_history_equals_a_full_rebuild(
         run_history(harness, seed, steps, untracked)
 
     history()
+
+
+@pytest.mark.parametrize("kind", EDITS, ids=lambda kind: kind[0])
+def test_each_kind_of_edit_alone(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit among many may be found by what the others moved; here it is on its own."""
+    monkeypatch.setattr(fingerprints, "BUCKET_BITS", 0)
+    _name, _weight, edit = kind
+    harness = Harness(f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/store.db")
+    harness.site.create()
+    for seed in range(6):
+        rng = random.Random(seed)
+        harness.site.reset().sample(seed)
+        harness.empty_store()
+        harness.now = harness.site.now
+        harness.sync_whatever()
+        for _step in range(6):
+            harness.site.now = harness.now
+            with suppress(NothingThere), harness.site.transaction():
+                edit(harness.site, rng.choice, harness.now)
+            harness.now += 1
+            harness.sync_whatever()
+            harness.check()
+    harness.close()

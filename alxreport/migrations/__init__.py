@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
+
+from alxreport.database import store_error
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -20,4 +23,7 @@ def upgrade(engine: Engine, tables: StoreTables) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["engine"] = engine
     config.attributes["tables"] = tables
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise store_error(error) from error

@@ -6,7 +6,7 @@ engine = context.config.attributes["engine"]
 tables = context.config.attributes["tables"]
 
 with engine.connect() as raw:
-    connection = raw.execution_options(alx_writing=True)
+    connection = raw.execution_options(alx_writing=True, alx_raw_errors=True)
     context.configure(
         connection=connection,
         target_metadata=tables.metadata,

@@ -37,6 +37,12 @@ def upgrade() -> None:
     def create(name: str, *columns: sa.Column | sa.Constraint) -> None:
         op.create_table(p + name, *columns, if_not_exists=True, **MYSQL)
 
+    def index(table: str, name: str, columns: list[str]) -> None:
+        # MySQL knows no CREATE INDEX IF NOT EXISTS.
+        there = {found["name"] for found in sa.inspect(op.get_bind()).get_indexes(p + table)}
+        if f"{p}{table}_{name}" not in there:
+            op.create_index(f"{p}{table}_{name}", p + table, columns)
+
     create(
         "reporting",
         sa.Column("id", ID, primary_key=True),
@@ -59,8 +65,7 @@ def upgrade() -> None:
         number("revision"),
         sa.UniqueConstraint("companyid", "userid", "courseid", name=f"{p}reporting_key"),
     )
-    op.create_index(f"{p}reporting_rev", f"{p}reporting", ["companyid", "revision"],
-                    if_not_exists=True)  # fmt: skip
+    index("reporting", "rev", ["companyid", "revision"])
     create(
         "sync_status",
         key("companyid"),
@@ -92,7 +97,7 @@ def upgrade() -> None:
         *(number(n) for n in ("pid", "duration_ms", "created", "updated", "deleted", "errors")),
         sa.Column("error", sa.Text),
     )
-    op.create_index(f"{p}sync_runs_at", f"{p}sync_runs", ["started_at"], if_not_exists=True)
+    index("sync_runs", "at", ["started_at"])
     create(
         "sync_results",
         key("runid"),
