@@ -109,7 +109,9 @@ def said(row: dict[str, Any]) -> dict[str, Any]:
 
 def difference(live: dict[Key, Any], expected: dict[Key, Any]) -> str:
     """Return the first rows in which two tables differ, for a failing test."""
-    keys = sorted(key for key in live.keys() | expected.keys() if live.get(key) != expected.get(key))
+    keys = sorted(
+        key for key in live.keys() | expected.keys() if live.get(key) != expected.get(key)
+    )
     return "\n".join(
         f"{key}: stored {live.get(key)}, expected {expected.get(key)}" for key in keys[:5]
     )

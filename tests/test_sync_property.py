@@ -98,9 +98,7 @@ def run_history(harness: Harness, seed: int, steps: int, untracked: bool) -> Non
     harness.empty_store()
     harness.sync_whatever()
     rebuilt = rows_by_content(harness)
-    assert rebuilt == {
-        key: row for key, row in _contents(after).items() if not row["is_deleted"]
-    }
+    assert rebuilt == {key: row for key, row in _contents(after).items() if not row["is_deleted"]}
 
 
 def _contents(rows: Any) -> Any:
@@ -108,9 +106,7 @@ def _contents(rows: Any) -> Any:
     return {k: {n: v for n, v in row.items() if n not in book} for k, row in rows.items()}
 
 
-def test_any_history_equals_a_full_rebuild(
-    backend: Backend, harness: Harness, way: str
-) -> None:
+def test_any_history_equals_a_full_rebuild(backend: Backend, harness: Harness, way: str) -> None:
     @settings(
         max_examples=EXAMPLES[backend.name],
         suppress_health_check=[HealthCheck.too_slow],
