@@ -146,17 +146,19 @@ def _companies(
     shown = {c.id for c in courses.values() if c.visible} - {front_page}
     off = _grouped(switched_off)
     nothing: frozenset[int] = frozenset()
+
+    def belonging(company: int) -> frozenset[int]:
+        shared = for_all | (for_some & listed.get(company, nothing))
+        given = own.get(company, nothing) | shared
+        return frozenset((given & shown) - off.get(company, nothing))
+
     return {
         companyid: Company(
             id=companyid,
             shortname=shortname or "",
             name=name or "",
             suspended=bool(suspended),
-            courses=frozenset(
-                (own.get(companyid, nothing) | for_all | (for_some & listed.get(companyid, nothing)))
-                & shown
-            )
-            - off.get(companyid, nothing),
+            courses=belonging(companyid),
             untracked_too=untracked_too
             if isinstance(untracked_too, bool)
             else companyid in untracked_too,

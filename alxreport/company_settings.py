@@ -28,8 +28,6 @@ def untracked_too(
     is none, else the dictionary has the companies that differ from it.
     """
     t = tables.settings.c
-    rows = connection.execute(
-        select(t.companyid, t.value).where(t.name == INCLUDE_UNTRACKED)
-    ).all()
+    rows = connection.execute(select(t.companyid, t.value).where(t.name == INCLUDE_UNTRACKED)).all()
     own = {company: value == "1" for company, value in rows if (value == "1") != default}
     return own or default

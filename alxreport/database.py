@@ -183,7 +183,7 @@ def _require_tls(connection: Connection) -> None:
     if row is None or not row[1]:
         raise SourceError(
             "The database server offers no TLS, and tls is not 'off'.",
-            "Switch TLS on at the server, or set tls = \"off\".",
+            'Switch TLS on at the server, or set tls = "off".',
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Dialect, Insert, func, literal, literal_column
+from sqlalchemy import Column, ColumnElement, Dialect, Insert, func, literal, literal_column
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 # Separates the fields of one row under a hash: names and numbers do not contain it.
@@ -35,6 +35,7 @@ class Flavour:
     set_hash: Callable[..., ColumnElement[Any]]
     upsert: Callable[[Insert, Sequence[str], Sequence[str]], Insert]
     columns_sql: str = ""
+    rows_from_json: Callable[[Sequence[Column[Any]], Dialect], str | None] = lambda _c, _d: None
 
 
 def _mysql_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -60,8 +61,24 @@ def _mysql_set_hash(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
 def _mysql_upsert(insert: Insert, keys: Sequence[str], columns: Sequence[str]) -> Insert:
     # VALUES() is understood by every MariaDB and MySQL; the newer row alias only by MySQL 8.
     del keys  # MySQL goes by any unique key; the reporting table has one besides its id
-    values = {name: literal_column(f"VALUES({name})") for name in columns}
+    values: dict[str, Any] = {name: literal_column(f"VALUES({name})") for name in columns}
     return mysql.insert(insert.table).on_duplicate_key_update(values)
+
+
+def _mysql_rows_from_json(columns: Sequence[Column[Any]], dialect: Dialect) -> str | None:
+    """Return SQL that selects rows out of one JSON array of arrays, if this server can.
+
+    PyMySQL writes every value into the statement in Python, 20 microseconds a row; one JSON text
+    leaves that work to the server.
+    """
+    version = dialect.server_version_info or (0,)
+    if version < ((10, 6) if getattr(dialect, "is_mariadb", False) else (8, 0, 4)):
+        return None
+    parts = (
+        f"{column.name} {column.type.compile(dialect)} PATH '$[{place}]'"
+        for place, column in enumerate(columns)
+    )
+    return f"SELECT j.* FROM JSON_TABLE(%s, '$[*]' COLUMNS ({', '.join(parts)})) j"  # noqa: S608
 
 
 def _postgres_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -139,6 +156,7 @@ _MYSQL = Flavour(
     pack=_mysql_pack,
     set_hash=_mysql_set_hash,
     upsert=_mysql_upsert,
+    rows_from_json=_mysql_rows_from_json,
     columns_sql=(
         "SELECT table_name, column_name FROM information_schema.columns"
         " WHERE table_schema = DATABASE() AND table_name IN :names"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -129,9 +129,9 @@ def learners_statement(
         .join_from(t.user_enrolments, t.enrol, t.enrol.c.id == ue.enrolid)
         .where(ue.userid == u.id, ue.status == 0, t.enrol.c.status == 0, _by_clock(source, now))
     )
-    completions = select(
-        pack(cc.course, _zero(cc.timestarted), _zero(cc.timecompleted))
-    ).where(cc.userid == u.id)
+    completions = select(pack(cc.course, _zero(cc.timestarted), _zero(cc.timecompleted))).where(
+        cc.userid == u.id
+    )
     activities = select(
         pack(
             case(
@@ -163,7 +163,7 @@ def learners_statement(
     )
 
 
-def learners(connection: Connection, statement: Select[Any]) -> Iterator[Learner]:
+def learners(connection: Connection, statement: Select[Any]) -> Generator[Learner, None, None]:
     """Yield the learners of ``learners_statement`` as the server sends them."""
     with connection.execute(statement) as result:
         yield from map(Learner._make, result)
@@ -219,6 +219,4 @@ def presence(
         ):
             assigned.setdefault(user, []).append((context, role))
     shared = select(t.iomad_courses.c.courseid)
-    return Presence(
-        accounts, members, enrolled, assigned, frozenset(connection.scalars(shared))
-    )
+    return Presence(accounts, members, enrolled, assigned, frozenset(connection.scalars(shared)))

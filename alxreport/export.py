@@ -116,9 +116,7 @@ def _write_array(out: BinaryIO, chunks: Iterator[tuple[int, bytes]]) -> int:
     return total
 
 
-def _csv_chunks(
-    parts: Iterator[list[Any]], fields: tuple[str, ...]
-) -> Iterator[tuple[int, bytes]]:
+def _csv_chunks(parts: Iterator[list[Any]], fields: tuple[str, ...]) -> Iterator[tuple[int, bytes]]:
     record = record_maker(fields)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")

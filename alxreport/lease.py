@@ -77,7 +77,7 @@ def _dead(owner: str) -> bool:
     here = process_mark(os.getpid())
     if mark.split("/")[:-2] != here.split("/")[:-2]:
         # Another boot of this host: whatever ran then is gone. Another container: cannot be told.
-        return mark.split("/")[0] != here.split("/")[0]
+        return mark.split("/", maxsplit=1)[0] != here.split("/")[0]
     return process_mark(int(pid)) != mark
 
 
@@ -99,7 +99,7 @@ def sync_lease(engine: Engine, tables: StoreTables, now: int) -> Iterator[Lease]
             # An expiry further off than any claim reaches is from before the clock was set back.
             valid = now < found.expires_at <= now + LEASE_SECONDS
             if found.owner and valid and not _dead(found.owner):
-                host, other, *_rest = [*found.owner.split("|"), "?"]
+                host, other = [*str(found.owner).split("|"), "?"][:2]
                 raise AlreadyRunningError(f"Another sync is running (process {other} on {host}).")
             claim = (
                 update(leases)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 
 from alxreport.errors import UsageError
+from alxreport.records import iso_time
 from alxreport.schema import StoreTables
 
 # The plugin's twelve, in its order, then those that can be switched on.
@@ -31,13 +31,6 @@ class Filter:
 
     courses: tuple[int, ...] = ()
     status: str | None = None
-
-
-def iso_time(unix: int | None) -> str | None:
-    """Return a unix time as ISO 8601 in UTC, None for no time."""
-    if not unix:
-        return None
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_fields(text: str | None) -> tuple[str, ...]:

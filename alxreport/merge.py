@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -40,19 +41,18 @@ def changes(
     held in memory.
     """
     left, right = iter(expected), iter(stored)
-    nothing: dict[int, Stored] = {}
-    end = (float("inf"), {})
-    wanted, there = next(left, end), next(right, end)
-    while wanted is not end or there is not end:
+    last = sys.maxsize  # sorts after every learner
+    wanted, there = next(left, (last, {})), next(right, (last, {}))
+    while wanted[0] != last or there[0] != last:
         if wanted[0] < there[0]:
-            yield from learner_changes(wanted[1], nothing)  # type: ignore[arg-type]
-            wanted = next(left, end)
+            yield from learner_changes(wanted[1], {})
+            wanted = next(left, (last, {}))
         elif there[0] < wanted[0]:
-            yield from learner_changes({}, there[1])  # type: ignore[arg-type]
-            there = next(right, end)
+            yield from learner_changes({}, there[1])
+            there = next(right, (last, {}))
         else:
-            yield from learner_changes(wanted[1], there[1])  # type: ignore[arg-type]
-            wanted, there = next(left, end), next(right, end)
+            yield from learner_changes(wanted[1], there[1])
+            wanted, there = next(left, (last, {})), next(right, (last, {}))
 
 
 def learner_changes(

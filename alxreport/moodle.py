@@ -75,7 +75,7 @@ def inspect(connection: Connection, prefix: str) -> Source:
                 optional = (name, column) in OPTIONAL_COLUMNS
                 (absent.add if optional else missing.append)(f"{name}.{column}")
     if missing:
-        raise _missing_error(connection, prefix, missing)
+        raise _missing_error(prefix, missing)
     return Source(tables, sql, frozenset(absent))
 
 
@@ -94,7 +94,7 @@ def _read_columns(name: str, table: FromClause) -> list[str]:
     return [column.name for column in table.columns if column.name not in skipped]
 
 
-def _missing_error(connection: Connection, prefix: str, missing: list[str]) -> SourceError:
+def _missing_error(prefix: str, missing: list[str]) -> SourceError:
     lost = set(missing)
     if {"user", "course", "course_modules_completion"} <= lost:
         return SourceError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -15,22 +15,21 @@ from alxreport.records import Content, Learner
 COMPLETED, IN_PROGRESS, NOT_STARTED = "completed", "in_progress", "not_started"
 
 
-@dataclass(frozen=True)
-class Enrolment:
+class Enrolment(NamedTuple):
     """The active enrolments of one learner in one course, taken together; times in unix seconds."""
 
     timestart: int  # the lowest positive start, 0 if none
     timecreated: int  # the lowest
 
 
-def unpack(packed: str, what: str) -> list[list[int]] | list[int]:
+def unpack(packed: str, what: str) -> list[Any]:
     """Return the items of a packed list ``count,item,item``.
 
     Raises SourceError when the count does not fit: the server cut the list short, and a row made
     of it would be wrong.
     """
     try:
-        count, *items = orjson.loads(f"[{packed}]")
+        count, *items = cast(list[Any], orjson.loads(f"[{packed}]"))
     except (ValueError, orjson.JSONDecodeError):
         count, items = -1, []
     if count != len(items):
@@ -62,14 +61,19 @@ def is_tracked(
     if userid in catalogue.admins:
         return True
     rule = course.roles
-    held = {catalogue.default_role}
+    if catalogue.default_role in rule.prohibit:
+        return False
+    allowed = catalogue.default_role in rule.allow
     for context in rule.contexts:
-        held.update(assignments.get(context, ()))
-    return held.isdisjoint(rule.prohibit) and not held.isdisjoint(rule.allow)
+        for role in assignments.get(context, ()):
+            if role in rule.prohibit:
+                return False
+            allowed = allowed or role in rule.allow
+    return allowed
 
 
-def course_status(timecompleted: int, timestarted: int, percent: float, touched: int) -> str:
-    """Return a row's status; ``touched`` counts tracked activities in a state other than 0."""
+def course_status(timecompleted: int, timestarted: int, percent: float, touched: bool) -> str:
+    """Return a row's status; ``touched``: a tracked activity has a state other than 0."""
     if timecompleted > 0:
         return COMPLETED
     if percent > 0 or timestarted > 0 or touched:
@@ -80,21 +84,21 @@ def course_status(timecompleted: int, timestarted: int, percent: float, touched:
 def active_enrolments(learner: Learner) -> dict[int, Enrolment]:
     """Return a learner's active enrolments by course, several methods taken together."""
     found: dict[int, Enrolment] = {}
-    for courseid, timestart, timecreated in unpack(learner.enrolments, "enrolments"):  # type: ignore[misc]
+    for courseid, timestart, timecreated in unpack(learner.enrolments, "enrolments"):
         start = max(timestart, 0)
         known = found.get(courseid)
         if known is not None:
-            start = min(start, known.timestart) if start and known.timestart else (
-                start or known.timestart
+            start = (
+                min(start, known.timestart)
+                if start and known.timestart
+                else (start or known.timestart)
             )
             timecreated = min(timecreated, known.timecreated)  # noqa: PLW2901
         found[courseid] = Enrolment(start, timecreated)
     return found
 
 
-def learner_rows(
-    catalogue: Catalogue, company: Company, learner: Learner
-) -> dict[int, Content]:
+def learner_rows(catalogue: Catalogue, company: Company, learner: Learner) -> dict[int, Content]:
     """Return the live rows of one member of a company, by course in ascending order.
 
     The learner's membership, and that he is neither deleted nor suspended, was settled when he was
@@ -108,7 +112,7 @@ def learner_rows(
     if not courseids:
         return {}
     assignments: dict[int, list[int]] = {}
-    for context, role in unpack(learner.roles, "role assignments"):  # type: ignore[misc]
+    for context, role in unpack(learner.roles, "role assignments"):
         assignments.setdefault(context, []).append(role)
     if not company.untracked_too:
         courseids = [
@@ -116,8 +120,11 @@ def learner_rows(
             for courseid in courseids
             if is_tracked(catalogue, catalogue.courses[courseid], learner.userid, assignments)
         ]
-    records = {row[0]: row for row in unpack(learner.completions, "completions")}  # type: ignore[index]
-    done, touched = _activity_counts(catalogue.activity_course, learner)
+    records = {row[0]: row for row in unpack(learner.completions, "completions")}
+    states: set[int] = set(unpack(learner.activities, "activities"))
+    course_of = catalogue.activity_course.get
+    done = Counter(map(course_of, states))  # failed ones are negative: there is no such module
+    failed = {course_of(-module) for module in states if module < 0}
     rows: dict[int, Content] = {}
     for courseid in courseids:
         course = catalogue.courses[courseid]
@@ -140,18 +147,6 @@ def learner_rows(
             max(completed, 0),
             started if started > 0 else enrolment.timestart or enrolment.timecreated,
             percent,
-            course_status(completed, started, percent, touched[courseid]),
+            course_status(completed, started, percent, bool(done[courseid]) or courseid in failed),
         )
     return rows
-
-
-def _activity_counts(
-    activity_course: Mapping[int, int], learner: Learner
-) -> tuple[Counter[int | None], Counter[int | None]]:
-    """Count, by course, the tracked activities that are done, and those in any state but 0."""
-    states: set[int] = set(unpack(learner.activities, "activities"))  # type: ignore[arg-type]
-    done = Counter(map(activity_course.get, states))  # failed ones are negative: no such module
-    failed = [-module for module in states if module < 0]
-    if not failed:
-        return done, done
-    return done, done + Counter(map(activity_course.get, failed))

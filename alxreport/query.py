@@ -15,11 +15,10 @@ from alxreport.listing import (
     DEFAULT_FIELDS,
     Filter,
     field_columns,
-    iso_time,
     record_maker,
     rows_statement,
 )
-from alxreport.records import CompanyState
+from alxreport.records import CompanyState, iso_time
 from alxreport.schema import StoreTables
 
 DEFAULT_LIMIT = 100
@@ -135,5 +134,3 @@ def query_page(
         cached=False,
         data=[record(row) for row in rows],
     )
-
-

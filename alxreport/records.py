@@ -7,6 +7,16 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 
+def iso_time(unix: int | None) -> str | None:
+    """Return a unix time as ISO 8601 in UTC, None for no time or one that no calendar has."""
+    if not unix:
+        return None
+    try:
+        return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 class Content(NamedTuple):
     """What a reporting row says about one learner in one course of one company.
 
@@ -130,15 +140,14 @@ class RunReport:
         """Companies that failed."""
         return sum(company.status == "failed" for company in self.companies)
 
-
     def as_dict(self) -> dict[str, Any]:
         """Return the report for ``sync --json``."""
         return {
             "run": self.run,
             "mode": self.mode,
             "status": self.status,
-            "started_at": _iso(self.started_at),
-            "finished_at": _iso(self.finished_at),
+            "started_at": iso_time(self.started_at),
+            "finished_at": iso_time(self.finished_at),
             "duration_seconds": self.duration_seconds,
             "created": self.created,
             "updated": self.updated,
@@ -146,10 +155,6 @@ class RunReport:
             "errors": self.errors,
             "companies": [asdict(company) for company in self.companies],
         } | ({"dry_run": True} if self.dry_run else {})
-
-
-def _iso(unix: int) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     REAL,
@@ -40,7 +41,11 @@ Blob = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 # SQLite would keep 100.00 as the integer 100 in a NUMERIC column.
 Percent: TypeEngine[float] = Numeric(5, 2, asdecimal=False).with_variant(REAL(), "sqlite")
 
-_MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+_MYSQL: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
 
 
 @dataclass(frozen=True)

@@ -74,14 +74,14 @@ class Settings:
 
 def user_config_path() -> Path:
     """Return where a user's own ``config.toml`` lies."""
-    from platformdirs import user_config_path  # noqa: PLC0415  # start-up: not for --help
+    from platformdirs import user_config_path  # start-up: not for --help
 
     return Path(user_config_path("alxreport")) / "config.toml"
 
 
 def default_store_path() -> Path:
     """Return where the store lies when none is named."""
-    from platformdirs import user_data_path  # noqa: PLC0415
+    from platformdirs import user_data_path
 
     return Path(user_data_path("alxreport")) / "alxreport.db"
 
@@ -204,8 +204,7 @@ def _check_mode(settings: Settings) -> Settings:
         return settings
     if any("@" in s.url and _has_password(s.url) for s in (settings.moodle, settings.store)):
         raise ConfigError(
-            f"{path} holds a password and everybody on this machine can read it"
-            f" (mode {mode:04o}).",
+            f"{path} holds a password and everybody on this machine can read it (mode {mode:04o}).",
             f"Run: chmod 600 {path}",
         )
     warning = f"{path} can be read by everybody (mode {mode:04o}); run: chmod 600 {path}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from typing import Any
 
+import orjson
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Insert,
@@ -26,7 +30,8 @@ from alxreport.merge import DELETE, Change, Stored
 from alxreport.records import CompanyState, Content
 from alxreport.schema import StoreTables
 
-READ_ROWS = 5_000  # rows fetched or written with one statement
+READ_ROWS = 5_000  # rows fetched with one statement
+WRITTEN_ROWS = 1_000  # and written
 LISTED_USERS = 500
 PART_BYTES = 512 * 1024  # well below every server's max_allowed_packet
 KEY = ("companyid", "userid", "courseid")
@@ -121,8 +126,7 @@ def stored_learners(
 ) -> Iterator[tuple[int, dict[int, Stored]]]:
     """Yield a company's rows, tombstones included, by learner in ascending order of his id.
 
-    With ``users``, ascending, only theirs. Rows are fetched in slices, so that others may be
-    written on the same connection meanwhile, and memory stays flat.
+    With ``users``, ascending, only theirs. Rows are fetched in slices, so that memory stays flat.
     """
     rows = (
         _all_rows(connection, tables, company)
@@ -172,12 +176,19 @@ def _rows_of(
         yield from connection.execute(statement, {"users": chunk}).all()
 
 
+def _numbers(ids: Iterable[int]) -> BindParameter[Any]:
+    # Written into the statement: thousands of bound values are slow on every driver.
+    return bindparam(None, sorted(ids), expanding=True, literal_execute=True)
+
+
 def users_with_rows(
     connection: Connection, tables: StoreTables, buckets: Collection[int], bucket_bits: int
 ) -> dict[int, list[int]]:
     """Return, by company, the learners of ``buckets`` that have rows, in ascending order."""
     t = tables.reporting.c
-    listed = bindparam(None, sorted(buckets), expanding=True, literal_execute=True)
+    listed: BindParameter[Any] = bindparam(
+        None, sorted(buckets), expanding=True, literal_execute=True
+    )
     statement = (
         select(t.companyid, t.userid)
         .where(bucket_of(t.userid, bucket_bits).in_(listed))
@@ -195,7 +206,9 @@ def buckets_with_courses(
 ) -> set[int]:
     """Return the buckets of the learners that have live rows about one of ``courses``."""
     t = tables.reporting.c
-    listed = bindparam(None, sorted(courses), expanding=True, literal_execute=True)
+    listed: BindParameter[Any] = bindparam(
+        None, sorted(courses), expanding=True, literal_execute=True
+    )
     statement = (
         select(bucket_of(t.userid, bucket_bits))
         .where(t.courseid.in_(listed), t.is_deleted == 0)
@@ -220,29 +233,54 @@ def write_changes(
     revision: int,
     now: int,
 ) -> None:
-    """Write changes of one company's rows under one revision, in slices."""
+    """Write changes of one company's rows under one revision, in slices.
+
+    While ``changes`` is read, ``connection`` may be at work: they must not come from it.
+    """
     table = tables.reporting
     plain, again = insert(table), flavour(connection.dialect).upsert(insert(table), KEY, REWRITTEN)
-    source = iter(changes)
-    while batch := list(islice(source, READ_ROWS)):
-        fresh, known = [], []
+
+    def write(batch: list[Change]) -> None:
+        fresh: list[tuple[Any, ...]] = []
+        known: list[tuple[Any, ...]] = []
         for change in batch:
             userid, *rest = change.content
             deleted = 1 if change.kind == DELETE else 0
             row = (userid, company, *rest, now, deleted, now, now, revision)
             (fresh if change.before is None else known).append(row)
-        _write(connection, plain, fresh)
-        _write(connection, again, known)
+        _write(connection, tables, plain, fresh)
+        _write(connection, tables, again, known)
+
+    source = iter(changes)
+    batch = list(islice(source, WRITTEN_ROWS))
+    if len(batch) < WRITTEN_ROWS:
+        write(batch)
+        return
+    # The database stores one slice while the next is derived: neither waits for the other.
+    with ThreadPoolExecutor(1) as writer:
+        while batch:
+            writing = writer.submit(write, batch)
+            batch = list(islice(source, WRITTEN_ROWS))
+            writing.result()
 
 
-def _write(connection: Connection, statement: Insert, rows: list[tuple[Any, ...]]) -> None:
+def _write(
+    connection: Connection, tables: StoreTables, statement: Insert, rows: list[tuple[Any, ...]]
+) -> None:
     # The driver gets the tuples as they are: turning each into a dictionary and back, as
     # Core's own executemany does, takes five times as long as SQLite takes to store it.
     if not rows:
         return
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(WRITTEN))
+    dialect = connection.dialect
+    compiled = statement.compile(dialect=dialect, column_keys=list(WRITTEN))
     assert tuple(compiled.positiontup or ()) == WRITTEN, "the table's columns were reordered"  # noqa: S101
-    connection.exec_driver_sql(str(compiled), rows)
+    columns = [tables.reporting.c[name] for name in WRITTEN]
+    selected = flavour(dialect).rows_from_json(columns, dialect)
+    if selected is None:
+        connection.exec_driver_sql(str(compiled), rows)
+        return
+    head, _values, tail = re.split(r"(VALUES \([^)]*\))", str(compiled), maxsplit=1)
+    connection.exec_driver_sql(head + selected + tail, (orjson.dumps(rows).decode(),))
 
 
 def purge_tombstones(connection: Connection, tables: StoreTables, before: int) -> int:

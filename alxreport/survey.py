@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -74,7 +74,7 @@ def take(
     )
     hashes = evidence.fingerprints(source_connection, source, now, fingerprints.BUCKET_BITS)
     position = fingerprints.position(catalogue, hashes)
-    small = {
+    small: dict[str, Sequence[object]] = {
         "company": site.companies,
         "course": site.courses,
         "context": site.contexts,
@@ -83,9 +83,7 @@ def take(
         "role_capabilities": site.capabilities,
     }
     counts = {name: len(rows) for name, rows in small.items()}
-    return Survey(
-        source, site, catalogue, replace(position, rows={**position.rows, **counts}), now
-    )
+    return Survey(source, site, catalogue, replace(position, rows={**position.rows, **counts}), now)
 
 
 def refuse_emptied(survey: Survey, before: Position | None, *, prefix: str, allow: bool) -> None:
@@ -168,7 +166,9 @@ def scope_of(
         buckets |= evidence.buckets_of_courses(
             source_connection, survey.source, courses, fingerprints.BUCKET_BITS
         )
-        buckets |= store.buckets_with_courses(store_connection, tables, courses, fingerprints.BUCKET_BITS)
+        buckets |= store.buckets_with_courses(
+            store_connection, tables, courses, fingerprints.BUCKET_BITS
+        )
     if len(buckets) > most:
         return Scope(whole | some.keys(), frozenset(), frozenset())
     return Scope(whole, frozenset(some), buckets)

@@ -14,13 +14,14 @@ from sqlalchemy import Engine
 
 from alxreport import evidence, fingerprints, merge, store
 from alxreport import survey as surveys
-from alxreport.companies import find_company
+from alxreport.companies import Named, find_company
+from alxreport.company_sync import Observer, unobserved
 from alxreport.database import open_source, reading, snapshot
 from alxreport.progress import learner_rows
 from alxreport.records import Content, Difference, Learner
 from alxreport.schema import StoreTables
 from alxreport.settings import Settings
-from alxreport.sync import Observer, run_sync
+from alxreport.sync import run_sync
 
 PENDING, WRONG = "pending", "wrong"
 # Differences named one by one; all are counted.
@@ -63,7 +64,6 @@ class VerifyReport:
         """Rows that differ and that the next sync would not touch."""
         return sum(company.wrong for company in self.companies)
 
-
     def as_dict(self) -> dict[str, Any]:
         """Return the report for ``verify --json``."""
         return {
@@ -87,7 +87,7 @@ def run_verify(
     companies: Sequence[str] = (),
     repair: bool = False,
     now: int | None = None,
-    observer: Observer = lambda done, total: None,
+    observer: Observer = unobserved,
 ) -> VerifyReport:
     """Compare stored rows with what Moodle's data give, for some companies or all.
 
@@ -110,7 +110,7 @@ def run_verify(
         left = {c: s for c, s in states.items() if c not in here and (s.rows or not s.gone)}
         chosen = here.keys() | left.keys()
         if companies:
-            known = [*here.values(), *left.values()]
+            known: list[Named] = [*here.values(), *left.values()]
             chosen = {find_company(known, name).id for name in companies}
         moved = {company: moved[company] for company in chosen}
         scope = surveys.scope_of(source, stored, tables, seen, moved)

@@ -11,8 +11,7 @@ from rich.text import Text
 
 from alxreport.demo import DemoReport
 from alxreport.initialise import InitReport
-from alxreport.listing import iso_time
-from alxreport.records import CompanyResult, RunReport
+from alxreport.records import CompanyResult, RunReport, iso_time
 from alxreport.verify import VerifyReport
 
 SHOWN_DIFFERENCES = 20
@@ -47,7 +46,9 @@ def plural(number: int, one: str, many: str = "") -> str:
 def show_sync(out: Console, report: RunReport) -> None:
     """Show what a sync did: one line, then only the companies with something to tell."""
     if report.status == "disabled":
-        out.print("The sync is disabled; nothing was done. Switch it on: alxreport sync-state enable")
+        out.print(
+            "The sync is disabled; nothing was done. Switch it on: alxreport sync-state enable"
+        )
         return
     verb = "would be " if report.dry_run else ""
     line = Text("Sync ")
@@ -189,7 +190,7 @@ def show_explanation(out: Console, told: dict[str, Any]) -> None:
         row = told["expected"]
         out.print(
             f"[green]A live row[/green]: {row['status']}, {row['percentage']:.2f} %."
-            f" {escape(told['percentage_because'])}"
+            f" {escape(told['percentage_reason'])}"
         )
     else:
         out.print("[yellow]No live row[/yellow]:")
@@ -206,7 +207,7 @@ def show_explanation(out: Console, told: dict[str, Any]) -> None:
             table.add_row(
                 str(activity["id"]) + (" (hidden)" if activity["hidden"] else ""),
                 activity["type"],
-                activity["state_word"],
+                activity["word"],
                 "yes" if activity["done"] else "no",
                 iso_time(activity["timemodified"]) or "",
             )

@@ -88,10 +88,10 @@ def run_history(harness: Harness, seed: int, steps: int, untracked: bool) -> Non
         )
         assert moved == report.created + report.updated + report.deleted
     again = harness.sync()
-    assert not (again.created or again.updated or again.deleted)
+    assert (again.created, again.updated, again.deleted) == (0, 0, 0)
     assert harness.stored() == after
     full = harness.sync_whatever(full=True)
-    assert not (full.created or full.updated or full.deleted)
+    assert (full.created, full.updated, full.deleted) == (0, 0, 0)
     assert harness.stored() == after
     verified = harness.verify()
     assert (verified.wrong, verified.pending) == (0, 0)

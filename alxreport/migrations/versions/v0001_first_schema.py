@@ -1,6 +1,7 @@
 """The first schema: reporting rows, sync state and history, settings, leases."""
 
 import uuid
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import context, op
@@ -15,26 +16,26 @@ PERCENT = sa.Numeric(5, 2).with_variant(sa.REAL(), "sqlite")
 MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
-def number(name: str, default: str | None = "0") -> sa.Column:
+def number(name: str, default: str | None = "0") -> sa.Column[Any]:
     return sa.Column(name, sa.BigInteger, nullable=False, server_default=default)
 
 
-def words(name: str, length: int) -> sa.Column:
+def words(name: str, length: int) -> sa.Column[Any]:
     return sa.Column(name, sa.String(length), nullable=False, server_default="")
 
 
-def key(name: str) -> sa.Column:
+def key(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.BigInteger, primary_key=True, autoincrement=False)
 
 
-def flag(name: str) -> sa.Column:
+def flag(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Boolean, nullable=False, server_default=sa.false())
 
 
 def upgrade() -> None:
     p = context.config.attributes["tables"].prefix + "local_alx_api_"
 
-    def create(name: str, *columns: sa.Column | sa.Constraint) -> None:
+    def create(name: str, *columns: Any) -> None:
         op.create_table(p + name, *columns, if_not_exists=True, **MYSQL)
 
     def index(table: str, name: str, columns: list[str]) -> None:

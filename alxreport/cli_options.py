@@ -1,0 +1,79 @@
+"""What the commands share: their common options, and how they open what they need."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from alxreport.schema import StoreTables
+    from alxreport.settings import Settings
+
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Configuration file to use.", metavar="FILE")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a fault.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Companies = Annotated[
+    list[str] | None,
+    typer.Option("--company", metavar="C", help="Only this company; may be repeated."),
+]
+OneCompany = Annotated[
+    str, typer.Option("--company", metavar="C", help="Short name, id, or id:NUMBER.")
+]
+
+
+def read_settings(context: typer.Context, config: Path | None) -> Settings:
+    """Load the settings; warnings about them go to stderr."""
+    from alxreport.settings import load_settings
+
+    settings = load_settings(config or context.obj)
+    for warning in settings.warnings:
+        typer.echo(f"alxreport: warning: {warning}", err=True)
+    return settings
+
+
+def open_tables(settings: Settings, *, read_only: bool) -> tuple[Engine, StoreTables]:
+    """Open the store; for reading it has to be there, for a sync it is made when missing."""
+    from alxreport.database import open_store
+    from alxreport.schema import prepare_store, require_store, store_tables
+
+    tables = store_tables(settings.store.table_prefix)
+    engine = open_store(settings.store, create=not read_only)
+    (require_store if read_only else prepare_store)(engine, tables)
+    return engine, tables
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON on stdout."""
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def progress_bar(*, enabled: bool) -> Any:
+    """Return a context with an observer that draws a bar on stderr when that is a terminal."""
+    from contextlib import contextmanager
+
+    from alxreport.company_sync import unobserved
+
+    @contextmanager
+    def bar() -> Any:
+        if not enabled or not sys.stderr.isatty():
+            yield unobserved
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(file=sys.stderr), transient=True) as progress:
+            task = progress.add_task("Reading Moodle", total=None)
+            yield lambda done, total: progress.update(
+                task, completed=done, total=total, description="Companies"
+            )
+
+    return bar()

@@ -1,0 +1,310 @@
+"""One run's work on the companies: read their learners, write what differs, one after another."""
+
+from __future__ import annotations
+
+import random
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import attrgetter
+
+from sqlalchemy import Connection, Engine
+
+from alxreport import evidence, fingerprints, guard, history, merge, store
+from alxreport.database import reading, writing
+from alxreport.errors import AlreadyRunningError, SourceError, StoreError
+from alxreport.fingerprints import Movement, Position
+from alxreport.lease import Lease
+from alxreport.progress import learner_rows
+from alxreport.records import CompanyResult, CompanyState, Content, Learner
+from alxreport.schema import StoreTables
+from alxreport.survey import Scope, Survey
+
+# A company's transaction that lost against another one is tried again as a whole, this often.
+ATTEMPTS = 4
+
+Observer = Callable[[int, int], None]  # companies done, companies in all
+
+
+def unobserved(_done: int, _total: int) -> None:
+    """Stand in where nobody watches."""
+
+
+class _MassDeletionError(Exception):
+    """A company would lose most of its rows; raised to roll its transaction back."""
+
+
+@dataclass
+class Run:
+    """One run in progress: what it was given, and what became of each company."""
+
+    engine: Engine
+    tables: StoreTables
+    lease: Lease | None  # None in a dry run
+    run: int | None
+    now: int
+    allow_mass_delete: bool
+    observer: Observer
+    source: Connection
+    seen: Survey
+    states: Mapping[int, CompanyState]
+    positions: Mapping[int, Position]
+    scope: Scope
+    version: int = 0
+    total: int = 0
+    users: Mapping[int, Sequence[int]] = field(default_factory=dict)  # in the store, of buckets
+    results: dict[int, CompanyResult] = field(default_factory=dict)
+    untouched: list[int] = field(default_factory=list)
+    suspects: dict[int, array[int]] = field(default_factory=dict)  # user, course, user, course …
+    again: list[int] = field(default_factory=list)
+
+    def name(self, company: int) -> str:
+        """Return a company's shortname, from Moodle or, when it is gone, from the store."""
+        known = self.seen.catalogue.companies.get(company) or self.states.get(company)
+        return known.shortname if known else str(company)
+
+    def done(self, result: CompanyResult) -> None:
+        """Take the outcome of one company."""
+        self.results[result.id] = result
+        self.observer(len(self.results), self.total)
+
+
+def sync_companies(run: Run, moved: Mapping[int, Movement | None]) -> None:
+    """Bring every company of the run up to date that has anything to derive again."""
+    todo = [company for company in moved if company in run.scope.companies]
+    run.untouched = [company for company in moved if company not in run.scope.companies]
+    _pass(run, todo, guarded=not run.allow_mass_delete)
+    approved = [company for company in sorted(run.suspects) if _is_harmless(run, company)]
+    _pass(run, approved, guarded=False)
+    for attempt in range(1, ATTEMPTS):
+        todo, run.again = run.again, []
+        if todo:
+            # Jitter, so that two writers that met once do not meet again.
+            time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311
+            _pass(run, todo, guarded=False, last=attempt == ATTEMPTS - 1)
+
+
+def _pass(run: Run, companies: Sequence[int], *, guarded: bool, last: bool = False) -> None:
+    """Read the learners of some companies in one statement; write company after company."""
+    if not companies:
+        return
+    here = run.seen.catalogue.companies
+    read = [c for c in companies if c in here and not here[c].suspended and here[c].courses]
+    picked = run.scope.picked.intersection(companies)
+    statement = evidence.learners_statement(
+        run.seen.source,
+        run.now,
+        roles=run.seen.catalogue.relevant_roles,
+        companies=read,
+        buckets=run.scope.buckets if picked else None,
+        whole_companies=run.scope.whole.intersection(read),
+        bucket_bits=fingerprints.BUCKET_BITS,
+    )
+    nobody: Iterator[Learner] = iter(())
+    with closing(evidence.learners(run.source, statement)) as learners:
+        groups = groupby(learners if read else nobody, key=attrgetter("companyid"))
+        head = next(groups, None)
+        for company in companies:
+            members = nobody
+            if head is not None and head[0] == company:
+                members = head[1]
+            elif company in picked and company not in run.users:
+                run.untouched.append(company)
+                continue
+            _sync_company(run, company, members, guarded=guarded, last=last)
+            if head is not None and head[0] == company:
+                head = next(groups, None)
+
+
+def _sync_company(
+    run: Run, company: int, members: Iterator[Learner], *, guarded: bool, last: bool
+) -> None:
+    try:
+        if run.lease is None:
+            with reading(run.engine) as stored:
+                result = _merge(run, stored, None, company, members, guarded=guarded)
+        else:
+            with reading(run.engine) as stored, writing(run.engine) as connection:
+                run.lease.renew(connection, int(time.time()))
+                result = _merge(run, stored, connection, company, members, guarded=guarded)
+    except (SourceError, AlreadyRunningError):
+        raise
+    except _MassDeletionError:
+        return
+    except StoreError as error:
+        if error.fatal:
+            raise
+        if error.transient and not last:
+            run.again.append(company)
+            return
+        _fail(run, company, error.message)
+    except Exception as error:  # one company's fault must not stop the others
+        _fail(run, company, f"unexpected {type(error).__name__}: {error}")
+    else:
+        run.done(result)
+
+
+def _merge(
+    run: Run,
+    stored: Connection,
+    connection: Connection | None,
+    company: int,
+    members: Iterator[Learner],
+    *,
+    guarded: bool,
+) -> CompanyResult:
+    """Write what differs between a company's expected and stored rows, and its new state.
+
+    Rows are read through ``stored`` and written through ``connection``, None in a dry run.
+    """
+    here = run.seen.catalogue.companies.get(company)
+    state = run.states.get(company) or _new_state(company)
+    whole = company not in run.scope.picked
+    counts: Counter[str] = Counter()
+    expected_rows = 0
+    going = array("q")
+
+    def expected() -> Iterator[tuple[int, dict[int, Content]]]:
+        nonlocal expected_rows
+        if here is None:
+            return
+        for learner in members:
+            rows = learner_rows(run.seen.catalogue, here, learner)
+            expected_rows += len(rows)
+            yield learner.userid, rows
+
+    def counted() -> Iterator[merge.Change]:
+        users = None if whole else run.users.get(company, ())
+        there = store.stored_learners(stored, run.tables, company=company, users=users)
+        for change in merge.changes(expected(), there):
+            counts[change.kind] += 1
+            if change.kind == merge.DELETE:
+                going.extend((change.content.userid, change.content.courseid))
+            yield change
+
+    revision = state.revision + 1
+    if connection is None:
+        for _change in counted():
+            pass
+    else:
+        store.write_changes(
+            connection, run.tables, counted(), company=company, revision=revision, now=run.now
+        )
+    if guarded and guard.is_suspicious(counts[merge.DELETE], state.rows):
+        run.suspects[company] = going
+        raise _MassDeletionError
+    result = CompanyResult(
+        id=company,
+        company=run.name(company),
+        status="success",
+        rows=expected_rows if whole else state.rows + counts[merge.CREATE] - counts[merge.DELETE],
+        created=counts[merge.CREATE],
+        updated=counts[merge.UPDATE],
+        deleted=counts[merge.DELETE],
+    )
+    if connection is not None:
+        new = _described(run, company, state, result.rows, revision if result.changed else None)
+        store.save_company(connection, run.tables, new)
+        history.record_results(connection, run.tables, run.run or 0, [result])
+    return result
+
+
+def _new_state(company: int) -> CompanyState:
+    return CompanyState(company, "", "", False, False, None, 0, 0, None, "", "")
+
+
+def _described(
+    run: Run, company: int, state: CompanyState, rows: int, revision: int | None
+) -> CompanyState:
+    """Return a company's state after success: its names as Moodle has them now."""
+    here = run.seen.catalogue.companies.get(company)
+    return replace(
+        state,
+        shortname=here.shortname if here else state.shortname,
+        name=here.name if here else state.name,
+        suspended=here.suspended if here else state.suspended,
+        gone=here is None,
+        position=run.version,
+        revision=state.revision if revision is None else revision,
+        rows=rows,
+        synced_at=run.now,
+        last_status="success",
+        last_error="",
+    )
+
+
+def _fail(run: Run, company: int, message: str) -> None:
+    """Record that a company failed; its rows and its position stay as they were."""
+    state = run.states.get(company) or _new_state(company)
+    here = run.seen.catalogue.companies.get(company)
+    result = CompanyResult(company, run.name(company), "failed", state.rows, error=message)
+    if run.lease is not None:
+        with writing(run.engine) as connection:
+            run.lease.renew(connection, int(time.time()))
+            failed = replace(
+                state,
+                shortname=here.shortname if here else state.shortname,
+                name=here.name if here else state.name,
+                last_status="failed",
+                last_error=message,
+            )
+            store.save_company(connection, run.tables, failed)
+            history.record_results(connection, run.tables, run.run or 0, [result])
+    run.done(result)
+
+
+def _is_harmless(run: Run, company: int) -> bool:
+    """Decide on a company that would lose most of its rows.
+
+    It fails if they go because rows are missing in Moodle.
+    """
+    flat = run.suspects[company]
+    keys = list(zip(flat[0::2], flat[1::2], strict=True))
+    live = run.states[company].rows
+    present = evidence.presence(
+        run.source, run.seen.source, run.now, company=company, users=sorted(set(flat[0::2]))
+    )
+    version = run.states[company].position
+    before = run.positions.get(version) if version is not None else None
+    missing = guard.rows_missing(
+        keys,
+        company=company,
+        catalogue=run.seen.catalogue,
+        presence=present,
+        sharing_before=before.sharing if before else {},
+    )
+    if not guard.is_suspicious(missing, live):
+        return True
+    _fail(
+        run,
+        company,
+        f"{missing} of its {live} rows would go because rows are missing in Moodle;"
+        " if that is meant, run: alxreport sync --allow-mass-delete",
+    )
+    return False
+
+
+def finish_untouched(run: Run) -> None:
+    """Record the companies in which nothing moved, all in one transaction."""
+    results = [
+        CompanyResult(company, run.name(company), "success", run.states[company].rows)
+        for company in run.untouched
+    ]
+    if results and run.lease is not None:
+        with writing(run.engine) as connection:
+            run.lease.renew(connection, int(time.time()))
+            store.touch_companies(connection, run.tables, run.untouched, run.version, run.now)
+            for company in run.untouched:
+                state = run.states[company]
+                new = _described(run, company, state, state.rows, None)
+                if (new.shortname, new.name, new.suspended, new.gone) != (
+                    state.shortname, state.name, state.suspended, state.gone,
+                ):  # fmt: skip
+                    store.save_company(connection, run.tables, new)
+            history.record_results(connection, run.tables, run.run or 0, results)
+    for result in results:
+        run.done(result)

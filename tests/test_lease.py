@@ -1,0 +1,250 @@
+"""At most one sync at a time, over processes and hosts, and no lock that outlives its process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from alxreport import lease as leases
+from alxreport.database import writing
+from alxreport.errors import AlreadyRunningError
+from alxreport.lease import LEASE_SECONDS, process_mark, sync_lease
+
+from .conftest import Backend
+from .crowd import add_crowd
+from .harness import Harness
+from .runs import Program, ended, lease_owner
+
+CLAIM = """
+import sys, time
+from alxreport.database import open_store
+from alxreport.errors import AlreadyRunningError
+from alxreport.lease import sync_lease
+from alxreport.schema import store_tables
+from alxreport.settings import StoreSettings
+engine, tables = open_store(StoreSettings(url=sys.argv[1])), store_tables()
+with engine.connect():
+    pass
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with sync_lease(engine, tables, int(time.time())):
+        print("got it", flush=True)
+        sys.stdin.readline()
+except AlreadyRunningError:
+    print("refused", flush=True)
+"""
+
+
+@pytest.fixture
+def harness(backend: Backend, tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(f"sqlite:///{tmp_path}/moodle.db", backend.new_url())
+    made.site.create()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/store.db")
+    made.site.create()
+    yield made
+    made.close()
+
+
+def set_lease(harness: Harness, owner: str, expires_at: int) -> None:
+    with writing(harness.engine) as connection:
+        values = {"owner": owner, "expires_at": expires_at}
+        connection.execute(sa.update(harness.tables.leases).values(values))
+
+
+def owner_of(pid: int, mark: str, host: str = "") -> str:
+    return "|".join((host or socket.gethostname(), str(pid), mark, "0" * 32))
+
+
+def is_free(harness: Harness, now: int) -> bool:
+    try:
+        with sync_lease(harness.engine, harness.tables, now):
+            return True
+    except AlreadyRunningError:
+        return False
+
+
+def current(harness: Harness) -> Any:
+    with harness.engine.connect() as connection:
+        return connection.execute(sa.select(harness.tables.leases)).one()
+
+
+def test_one_of_eight_processes_gets_it(harness: Harness) -> None:
+    command = [sys.executable, "-c", CLAIM, harness.settings.store.url]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _number in range(8)]
+    try:
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:  # together, as far as eight processes can
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [process.stdout.readline().strip() for process in processes]
+        assert sorted(said) == ["got it"] + ["refused"] * 7
+        winner = processes[said.index("got it")]
+        assert current(harness).owner.split("|")[1] == str(winner.pid)
+    finally:
+        for process in processes:
+            process.communicate()
+    assert current(harness).owner == ""
+
+
+def test_first_runs_at_once_fill_one_store(
+    backend: Backend, tmp_path: Path
+) -> None:
+    """The store has no tables yet; each run ends well or finds another one at work."""
+    harness = Harness(f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/other.db")
+    harness.site.create()
+    add_crowd(harness.site, "crowd", 5)
+    harness.close()
+    url = backend.new_url()
+    program = Program(harness.settings.moodle.url, url, tmp_path)
+    ends = [ended(process) for process in [program.start("sync", "--quiet") for _ in range(4)]]
+    assert {end.code for end in ends} <= {0, 75}, ends
+    assert any(end.code == 0 for end in ends)
+    assert all(not end.err and not end.out for end in ends), ends
+    assert program.run("sync", "--quiet").code == 0
+    assert lease_owner(url) == ""
+
+
+def test_a_lease_of_another_host_counts_until_it_expires(harness: Harness) -> None:
+    now = 1_000_000
+    foreign = owner_of(os.getpid(), process_mark(os.getpid()), host="elsewhere.example")
+    set_lease(harness, foreign, now + 1)
+    with (
+        pytest.raises(AlreadyRunningError, match=r"on elsewhere\.example"),
+        sync_lease(harness.engine, harness.tables, now),
+    ):
+        pytest.fail("two at once")
+    assert current(harness).owner == foreign
+    assert is_free(harness, now + 1)
+    assert current(harness).owner == ""
+
+
+def test_a_live_process_of_this_host_counts(local: Harness) -> None:
+    now = int(time.time())
+    set_lease(local, owner_of(os.getpid(), process_mark(os.getpid())), now + LEASE_SECONDS)
+    assert not is_free(local, now)
+
+
+def test_the_lease_of_a_dead_process_is_free_at_once(local: Harness) -> None:
+    now = int(time.time())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        set_lease(local, owner_of(process.pid, process_mark(process.pid)), now + LEASE_SECONDS)
+        assert not is_free(local, now)
+        process.kill()
+    assert is_free(local, now)
+
+
+def test_a_killed_process_that_nobody_waited_for_is_dead(local: Harness) -> None:
+    """A zombie, as cron's children may be for a while, still has its entry in /proc."""
+    now = int(time.time())
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    set_lease(local, owner_of(process.pid, process_mark(process.pid)), now + LEASE_SECONDS)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert is_free(local, now)
+    finally:
+        process.communicate()
+
+
+def test_a_pid_that_another_process_got_is_dead(local: Harness) -> None:
+    now, mark = int(time.time()), process_mark(os.getpid())
+    boot, namespace, pid, started = mark.split("/")
+    for other in (f"{boot}/{namespace}/{pid}/{int(started) - 1}", f"gone/{namespace}/{pid}/1"):
+        set_lease(local, owner_of(os.getpid(), other), now + LEASE_SECONDS)
+        assert is_free(local, now)
+
+
+def test_another_container_of_the_same_name_cannot_be_judged(local: Harness) -> None:
+    now, mark = int(time.time()), process_mark(os.getpid())
+    boot, _namespace, pid, started = mark.split("/")
+    set_lease(local, owner_of(1, f"{boot}/pid:[1]/{pid}/{started}"), now + LEASE_SECONDS)
+    assert not is_free(local, now)
+    assert is_free(local, now + LEASE_SECONDS)
+
+
+def test_marks_of_processes() -> None:
+    assert process_mark(os.getpid()) == process_mark(os.getpid())
+    assert process_mark(os.getpid()) != process_mark(os.getppid())
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    assert process_mark(process.pid) == ""
+
+
+def test_a_clock_set_back_does_not_block_for_ever(harness: Harness) -> None:
+    """A lease of another host that was taken when the clock was three days ahead."""
+    now = 1_000_000
+    set_lease(harness, owner_of(1, "x/y/1/1", host="elsewhere"), now + 3 * 86_400 + LEASE_SECONDS)
+    assert is_free(harness, now)
+
+
+@pytest.mark.parametrize("owner", ["?", "|||", "a|b|c", "x" * 255, f"{socket.gethostname()}|1"])
+def test_an_owner_in_no_known_form_counts_until_it_expires(local: Harness, owner: str) -> None:
+    set_lease(local, owner, 1_000_001)
+    assert not is_free(local, 1_000_000)
+    assert is_free(local, 1_000_001)
+
+
+def test_the_longest_host_name_fits(local: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names have at most 64 characters on Linux; every server must keep the whole owner."""
+    monkeypatch.setattr(leases.socket, "gethostname", lambda: "h" * 64)
+    with sync_lease(local.engine, local.tables, int(time.time())):
+        assert len(current(local).owner) <= local.tables.leases.c.owner.type.length
+
+
+def test_an_overtaken_run_stops_before_it_writes(
+    harness: Harness,
+) -> None:
+    """Another host takes over between two companies, as after a long standstill of this one."""
+    crowds = [add_crowd(harness.site, name, 3) for name in ("one", "two", "three")]
+    overtaker = owner_of(1, "x/y/1/1", host="elsewhere")
+
+    def overtake(done: int, _total: int) -> None:
+        if done == 1:
+            set_lease(harness, overtaker, int(time.time()) + LEASE_SECONDS)
+
+    with pytest.raises(AlreadyRunningError, match="overtaken"):
+        harness.sync(observer=overtake)
+    assert {key[0] for key in harness.stored()} == {crowds[0].company}
+    assert current(harness).owner == overtaker
+    with pytest.raises(AlreadyRunningError):
+        harness.sync()
+    assert {key[0] for key in harness.stored()} == {crowds[0].company}
+    set_lease(harness, "", 0)
+    harness.sync()
+    harness.check()
+
+
+def test_an_overtaken_run_does_not_tidy_up_under_the_other(local: Harness) -> None:
+    """The other one saved its position, at which no company stands so far."""
+    add_crowd(local.site, "one", 3)
+    positions = local.tables.positions
+
+    def overtake(done: int, total: int) -> None:
+        if done == total:
+            set_lease(local, owner_of(1, "x/y/1/1", host="elsewhere"), int(time.time()) + 900)
+            with writing(local.engine) as connection:
+                values = {"version": 99, "part": 0, "data": b"its position"}
+                connection.execute(sa.insert(positions).values(values))
+
+    with pytest.raises(AlreadyRunningError, match="overtaken"):
+        local.sync(observer=overtake)
+    with local.engine.connect() as connection:
+        assert 99 in connection.scalars(sa.select(positions.c.version)).all()
