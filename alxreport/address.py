@@ -19,6 +19,19 @@ def plain(url: URL) -> URL:
     return url.difference_update_query(["charset"]) if url.drivername == "mysql" else url
 
 
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file behind a SQLite URL, None for any other."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return Path(url.database).absolute()
+
+
+def is_local_mysql(url: URL) -> bool:
+    """Tell whether PHP would reach this MySQL database through its usual socket."""
+    named = url.get_backend_name() == "mysql" and url.host == "localhost"
+    return named and "unix_socket" not in url.query
+
+
 def shown(url: URL) -> str:
     """Return ``url`` for a screen: without password and options, but with a socket's path."""
     url = plain(url)

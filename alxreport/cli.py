@@ -19,18 +19,19 @@ from alxreport.cli_options import (
     progress_bar,
     read_settings,
 )
-from alxreport.command_group import CommandGroup
+from alxreport.command_group import CommandGroup, need_command
 
 app = typer.Typer(
     cls=CommandGroup,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
     help="Exact learner progress from IOMAD/Moodle for Power BI.",
     epilog="Start with 'alxreport demo', or with 'alxreport init' on a Moodle server.",
 )
-company_app = typer.Typer(no_args_is_help=True, help="The companies that can be asked for.")
+company_app = typer.Typer(invoke_without_command=True, help="The companies that can be asked for.")
+company_app.callback()(need_command)
 app.add_typer(company_app, name="company")
 
 FAILED_COMPANIES, DIFFERENCES = 7, 8
@@ -58,6 +59,7 @@ def _root(
 ) -> None:
     del debug, version  # read from the command line where errors are told, and by the callback
     context.obj = config
+    need_command(context)
 
 
 @app.command()
@@ -97,7 +99,7 @@ def sync(
                 with dry_store(settings) as (engine, tables):
                     report = run_sync(settings, engine, tables, **choice, observer=observer)
             else:
-                engine, tables = open_tables(settings, read_only=False)
+                engine, tables = open_tables(context, settings, read_only=False)
                 report = run_sync(settings, engine, tables, **choice, observer=observer)
     except AlreadyRunningError as error:
         if quiet:
@@ -128,7 +130,7 @@ def sync_state(
     from alxreport import switch
 
     settings = read_settings(context, config)
-    engine, tables = open_tables(settings, read_only=False)
+    engine, tables = open_tables(context, settings, read_only=False)
     if action != "show":
         switch.set_switch(engine, tables, enabled=action == "enable")
     status = "Disabled" if switch.is_disabled(engine, tables) else "Active"
@@ -152,7 +154,7 @@ def verify(
     from alxreport.verify import run_verify
 
     settings = read_settings(context, config)
-    engine, tables = open_tables(settings, read_only=True)
+    engine, tables = open_tables(context, settings, read_only=True)
     with progress_bar(enabled=not as_json) as observer:
         report = run_verify(
             settings, engine, tables, companies=company or (), repair=repair, observer=observer
@@ -186,7 +188,7 @@ def explain(
     from alxreport.explain import explain as find_reasons
 
     settings = read_settings(context, config)
-    engine, tables = open_tables(settings, read_only=True)
+    engine, tables = open_tables(context, settings, read_only=True)
     told = find_reasons(
         settings, engine, tables, company=company, user=user, course=course, now=int(time.time())
     ).as_dict()

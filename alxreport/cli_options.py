@@ -38,13 +38,16 @@ def read_settings(context: typer.Context, config: Path | None) -> Settings:
     return settings
 
 
-def open_tables(settings: Settings, *, read_only: bool) -> tuple[Engine, StoreTables]:
+def open_tables(
+    context: typer.Context, settings: Settings, *, read_only: bool
+) -> tuple[Engine, StoreTables]:
     """Open the store; for reading it has to be there, for a sync it is made when missing."""
     from alxreport.database import open_store
     from alxreport.schema import prepare_store, require_store, store_tables
 
     tables = store_tables(settings.store.table_prefix)
     engine = open_store(settings.store, create=not read_only)
+    context.call_on_close(engine.dispose)
     (require_store if read_only else prepare_store)(engine, tables)
     return engine, tables
 

@@ -26,7 +26,7 @@ def company_list(
     del debug
     from alxreport.query import list_companies
 
-    engine, tables = open_tables(read_settings(context, config), read_only=True)
+    engine, tables = open_tables(context, read_settings(context, config), read_only=True)
     companies = list_companies(engine, tables)
     if as_json:
         print_json(companies)
@@ -55,7 +55,7 @@ def query(
     from alxreport.query import query_page
 
     settings = read_settings(context, config)
-    engine, tables = open_tables(settings, read_only=True)
+    engine, tables = open_tables(context, settings, read_only=True)
     page = query_page(
         engine,
         tables,
@@ -112,7 +112,7 @@ def export(
 
     settings = read_settings(context, config)
     names, wanted = parse_fields(fields), parse_filter(courses, status)
-    engine, tables = open_tables(settings, read_only=True)
+    engine, tables = open_tables(context, settings, read_only=True)
     form = "json" if as_json else form
     choice: dict[str, Any] = {"company": company, "form": form, "fields": names, "wanted": wanted}
     if output is None:

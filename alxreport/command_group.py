@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import typer
@@ -16,8 +17,19 @@ from alxreport.errors import AlxError
 INTERRUPTED = 130
 
 
+class _ReaderGoneError(Exception):
+    """Whoever read our output closed it."""
+
+
 class CommandGroup(TyperGroup):
     """A Typer group that ends every run with the contract's exit code and one clear message."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a closed pipe leaves under a name that Typer does not act on."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGoneError from error
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run the command line; exits the process unless told not to."""
@@ -29,14 +41,15 @@ class CommandGroup(TyperGroup):
         return code
 
     def _run(self, words: list[str], **extra: Any) -> int:
-        as_json = "--json" in words
+        flags = words[: words.index("--")] if "--" in words else words
+        as_json = "--json" in flags
         try:
             code = super().main(args=words, standalone_mode=False, **extra)
             sys.stdout.flush()
         except AlxError as error:
             _tell(error.code, error.message, error.hint, as_json)
             return error.exit_code
-        except BrokenPipeError:
+        except (BrokenPipeError, _ReaderGoneError):
             # The reader has what it wanted. Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
@@ -46,7 +59,7 @@ class CommandGroup(TyperGroup):
         except Exception as error:
             if hasattr(error, "format_message"):  # a usage error of the command line itself
                 return _usage(error, as_json)
-            if "--debug" in words:
+            if "--debug" in flags:
                 raise
             what = f"Unexpected {type(error).__name__}: {error}"
             _tell("unexpected", what, "This is a fault of alxreport; see it with --debug.", as_json)
@@ -54,13 +67,22 @@ class CommandGroup(TyperGroup):
         return code if isinstance(code, int) else 0
 
 
+def need_command(context: typer.Context) -> None:
+    """Show the help on stderr and end as a usage error when no command was named."""
+    if context.invoked_subcommand is None:
+        with redirect_stdout(sys.stderr):  # Rich prints the help while it is asked for
+            text = context.get_help()
+        if text.strip():
+            typer.echo(text, err=True)
+        raise typer.Exit(2)
+
+
 def _usage(error: Any, as_json: bool) -> int:
     message = str(error.format_message())
     context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        typer.echo(context.get_help() if context else message, err=True)
-        return 2
     command = context.command_path if context else "alxreport"
+    if not message.endswith((".", "?", "!")):
+        message += "."
     _tell("usage", message, f"See '{command} --help'.", as_json)
     return 2
 

@@ -36,7 +36,9 @@ def find_company(companies: Iterable[AnyCompany], name: str) -> AnyCompany:
     else:
         exact = [c for c in known if c.shortname == wanted]
         folded = [c for c in known if c.shortname.casefold() == wanted.casefold()]
-        numbered = [c for c in known if wanted.isdecimal() and c.id == int(wanted)]
+        numbered = [
+            c for c in known if wanted.isdecimal() and wanted.isascii() and c.id == int(wanted)
+        ]
         found = exact or folded
         found += [c for c in numbered if c not in found]
     if len(found) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,10 @@ from alxreport.settings import MoodleSettings, Settings, StoreSettings
 from alxreport.sync import run_sync
 
 HOUR_SECONDS = 3_600
-MARK = "config.toml"
+CONFIG = "config.toml"
+# Says that everything of these names in a directory was made by a demonstration.
+MARK = ".alxreport-demo"
+DATABASES = ("moodle.db", "alxreport.db")
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,8 @@ def run_demo(directory: Path, now: int) -> DemoReport:
     with UsageError.
     """
     directory = directory.absolute()
-    files = ("moodle.db", "alxreport.db")
-    if directory.exists():
-        foreign = {path.name for path in directory.iterdir()} - {
-            MARK, *(name + end for name in files for end in ("", "-wal", "-shm"))
-        }  # fmt: skip
-        if foreign or not directory.is_dir():
-            raise UsageError(
-                f"{directory} is not empty.", "Name a new directory: alxreport demo DIR"
-            )
-        shutil.rmtree(directory)
     try:
-        directory.mkdir(parents=True, mode=0o700)
+        _make_room(directory)
     except OSError as error:
         raise UsageError(
             f"{directory} cannot be made: {error.strerror}.", "Name another: alxreport demo DIR"
@@ -60,7 +52,7 @@ def run_demo(directory: Path, now: int) -> DemoReport:
         moodle=MoodleSettings(url=f"sqlite:///{directory / 'moodle.db'}"),
         store=StoreSettings(url=f"sqlite:///{directory / 'alxreport.db'}"),
     )
-    config = directory / MARK
+    config = directory / CONFIG
     config.touch(mode=0o600)
     config.write_text(
         f'[moodle]\nurl = "{settings.moodle.url}"\n\n[store]\nurl = "{settings.store.url}"\n',
@@ -77,3 +69,17 @@ def run_demo(directory: Path, now: int) -> DemoReport:
     engine.dispose()
     largest = max(second.companies, key=lambda company: company.rows)
     return DemoReport(directory, config, first, tuple(changes), second, largest.company)
+
+
+def _make_room(directory: Path) -> None:
+    """Make the directory, or clear it of an earlier demonstration; nothing else is deleted."""
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory} is a file.", "Name a new directory: alxreport demo DIR")
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = {MARK, CONFIG, *(name + end for name in DATABASES for end in ("", "-wal", "-shm"))}
+    found = {path.name for path in directory.iterdir()}
+    if found and (MARK not in found or found - made):
+        raise UsageError(f"{directory} is not empty.", "Name a new directory: alxreport demo DIR")
+    for name in found:
+        (directory / name).unlink()
+    (directory / MARK).touch()

@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Dialect, Insert, func, literal, literal_column
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Dialect,
+    Insert,
+    and_,
+    case,
+    func,
+    literal,
+    literal_column,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 # Separates the fields of one row under a hash: names and numbers do not contain it.
@@ -35,6 +45,10 @@ class Flavour:
     set_hash: Callable[..., ColumnElement[Any]]
     upsert: Callable[[Insert, Sequence[str], Sequence[str]], Insert]
     columns_sql: str = ""
+    # Members of an object as name, column and whether it is a unix time to be shown as a date.
+    json_object: (
+        Callable[[Sequence[tuple[str, ColumnElement[Any], bool]]], ColumnElement[str]] | None
+    ) = None
     rows_from_json: Callable[[Sequence[Column[Any]], Dialect], str | None] = lambda _c, _d: None
 
 
@@ -123,6 +137,20 @@ def _sqlite_upsert(insert: Insert, keys: Sequence[str], columns: Sequence[str]) 
     )
 
 
+def _sqlite_json_object(
+    members: Sequence[tuple[str, ColumnElement[Any], bool]],
+) -> ColumnElement[str]:
+    parts: list[Any] = []
+    for name, column, is_time in members:
+        value: Any = column
+        if is_time:
+            # The years that Python's calendar has, too.
+            dated = and_(column != 0, column.between(-62_135_596_800, 253_402_300_799))
+            value = case((dated, func.strftime("%Y-%m-%dT%H:%M:%SZ", column, "unixepoch")))
+        parts += [name, value]
+    return func.json_object(*parts)
+
+
 class SqliteSetHash:
     """The aggregate behind ``alx_set_hash`` on SQLite: rows counted, and their hashes summed."""
 
@@ -187,6 +215,7 @@ FLAVOURS: dict[str, Flavour] = {
         pack=_sqlite_pack,
         set_hash=_sqlite_set_hash,
         upsert=_sqlite_upsert,
+        json_object=_sqlite_json_object,
         columns_sql=(
             "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c"
             " WHERE m.type IN ('table', 'view') AND m.name IN :names"

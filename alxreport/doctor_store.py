@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, bindparam, select, text, update
 from sqlalchemy.engine import URL
 
 from alxreport import switch
-from alxreport.address import same_database, shown
+from alxreport.address import same_database, shown, sqlite_file
 from alxreport.checks import Check, age_text, failed
 from alxreport.database import database_url, open_store, reading, writing
 from alxreport.dialects import flavour
@@ -58,9 +58,9 @@ def store_checks(settings: Settings, now: int) -> list[Check]:
 
 
 def _missing_file(url: URL) -> Path | None:
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+    path = sqlite_file(url)
+    if path is None:
         return None
-    path = Path(url.database).absolute()
     return None if path.exists() else path
 
 
@@ -146,8 +146,9 @@ def _writable(engine: Engine, tables: StoreTables, url: URL, version: str | None
                 return Check("store", "warning", error.message, error.hint)
             raise
         finding += " and written"
-    if url.get_backend_name() == "sqlite" and os.name == "posix":
-        mode = stat.S_IMODE(Path(str(url.database)).stat().st_mode)
+    file = sqlite_file(url)
+    if file is not None and os.name == "posix":
+        mode = stat.S_IMODE(file.stat().st_mode)
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             return Check(
                 "store",

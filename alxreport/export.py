@@ -6,27 +6,30 @@ import csv
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 from sqlalchemy import Connection, Engine
 
 from alxreport.database import reading
-from alxreport.errors import UsageError
+from alxreport.dialects import flavour
+from alxreport.errors import AlxError, UsageError
 from alxreport.listing import (
     Filter,
     field_columns,
+    json_text,
     record_maker,
     rows_statement,
-    sqlite_json,
 )
 from alxreport.query import synced_company
 from alxreport.schema import StoreTables
 
 STREAM_ROWS = 2_000
+# Slices of output, each with the number of records in it.
+Chunks: TypeAlias = Generator[tuple[int, bytes], None, None]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A cell that begins like this is run as a formula by a spreadsheet.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -77,46 +80,49 @@ def _json_texts(
     company: int,
     fields: tuple[str, ...],
     wanted: Filter,
-) -> Callable[[bytes], Iterator[tuple[int, bytes]]]:
+) -> Callable[[bytes], Chunks]:
     """Return a function that yields slices of records, joined by what it is given."""
 
-    def sqlite(joint: bytes) -> Iterator[tuple[int, bytes]]:
-        statement = rows_statement(
-            tables, company=company, wanted=wanted, columns=[sqlite_json(tables, fields)]
-        )
+    text = json_text(tables, fields, flavour(connection.dialect))
+
+    def built(joint: bytes) -> Chunks:
+        columns = [] if text is None else [text]
+        statement = rows_statement(tables, company=company, wanted=wanted, columns=columns)
         glue = joint.decode()
         with connection.execute(statement.execution_options(yield_per=STREAM_ROWS)) as result:
             for part in result.scalars().partitions():
                 yield len(part), glue.join(part).encode()
 
-    def other(joint: bytes) -> Iterator[tuple[int, bytes]]:
+    def other(joint: bytes) -> Chunks:
         record = record_maker(fields)
         for part in _rows(connection, tables, company, fields, wanted):
             yield len(part), joint.join(orjson.dumps(record(row)) for row in part)
 
-    return sqlite if connection.dialect.name == "sqlite" else other
+    return other if text is None else built
 
 
-def _write(out: BinaryIO, chunks: Iterator[tuple[int, bytes]]) -> int:
+def _write(out: BinaryIO, chunks: Chunks) -> int:
     total = 0
-    for count, data in chunks:
-        out.write(data)
-        total += count
+    with closing(chunks):  # also when the reader goes: while the connection is still open
+        for count, data in chunks:
+            out.write(data)
+            total += count
     return total
 
 
-def _write_array(out: BinaryIO, chunks: Iterator[tuple[int, bytes]]) -> int:
+def _write_array(out: BinaryIO, chunks: Chunks) -> int:
     total = 0
-    out.write(b"[")
-    for count, data in chunks:
-        out.write(b",\n" if total else b"\n")
-        out.write(data)
-        total += count
+    with closing(chunks):
+        out.write(b"[")
+        for count, data in chunks:
+            out.write(b",\n" if total else b"\n")
+            out.write(data)
+            total += count
     out.write(b"\n]\n" if total else b"]\n")
     return total
 
 
-def _csv_chunks(parts: Iterator[list[Any]], fields: tuple[str, ...]) -> Iterator[tuple[int, bytes]]:
+def _csv_chunks(parts: Iterator[list[Any]], fields: tuple[str, ...]) -> Chunks:
     record = record_maker(fields)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
@@ -153,6 +159,15 @@ def whole_file(path: Path, *, mark: bytes = b"") -> Iterator[BinaryIO]:
     ``mark`` is written first, such as a byte order mark. Raises UsageError when the folder cannot
     be written to.
     """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory.", "Name a file in --output.")
+    if path.exists() and not path.is_file():
+        # A device or a pipe: it is written to, not replaced.
+        with path.open("wb") as file:
+            file.write(mark)
+            yield file
+        return
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -170,7 +185,8 @@ def whole_file(path: Path, *, mark: bytes = b"") -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             os.unlink(name)
         if isinstance(error, OSError):
-            raise UsageError(
-                f"{path} cannot be written: {error.strerror}.", "Name another file in --output."
+            raise AlxError(
+                f"{path} cannot be written: {error.strerror}.",
+                "Nothing was left behind; make room, or name another file.",
             ) from error
         raise

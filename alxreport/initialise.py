@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from alxreport import probes
-from alxreport.address import plain, same_database, shown
+from alxreport.address import is_local_mysql, plain, same_database, shown
 from alxreport.config_file import config_text, write_config
 from alxreport.database import database_url, open_source, open_store, snapshot
 from alxreport.dialects import error_code
@@ -221,8 +221,7 @@ def _from_config(
 
 
 def _by_socket(settings: MoodleSettings, url: URL) -> list[MoodleSettings]:
-    local = url.get_backend_name() == "mysql" and url.host == "localhost"
-    if not local or "unix_socket" in url.query:
+    if not is_local_mysql(url):
         return []
     user, password, name = url.username, url.password, url.database
     made = [

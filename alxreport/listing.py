@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, select
 
+from alxreport.dialects import Flavour
 from alxreport.errors import UsageError
 from alxreport.records import iso_time
 from alxreport.schema import StoreTables
@@ -99,18 +100,15 @@ def record_maker(fields: Sequence[str]) -> Callable[[Sequence[Any]], dict[str, A
     return record
 
 
-def sqlite_json(tables: StoreTables, fields: Sequence[str]) -> ColumnElement[str]:
-    """Return the expression by which SQLite itself writes a record's JSON text.
+def json_text(
+    tables: StoreTables, fields: Sequence[str], sql: Flavour
+) -> ColumnElement[str] | None:
+    """Return the expression by which the server writes a record's JSON text, if it does that well.
 
-    It says what ``record_maker`` says; a test compares the two. Building the text in SQLite is
-    twice as fast as building it here.
+    It says what ``record_maker`` says; a test compares the two. SQLite builds the text in half of
+    the time that it takes here.
     """
+    if sql.json_object is None:
+        return None
     t = tables.reporting.c
-    parts: list[Any] = []
-    for name in fields:
-        column = t[COLUMNS.get(name, name)]
-        value: Any = column
-        if name in TIMES:
-            value = func.strftime("%Y-%m-%dT%H:%M:%SZ", func.nullif(column, 0), "unixepoch")
-        parts += [name, value]
-    return func.json_object(*parts)
+    return sql.json_object([(name, t[COLUMNS.get(name, name)], name in TIMES) for name in fields])

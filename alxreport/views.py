@@ -19,9 +19,15 @@ WORDS = {"success": "green", "ok": "green", "partial": "yellow", "warning": "yel
          "pending": "yellow", "failed": "red", "problem": "red", "wrong": "red"}  # fmt: skip
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, which ends quietly; Rich would end with code 1."""
+        raise BrokenPipeError
+
+
 def console(stream: TextIO) -> Console:
     """Return a console on a stream: colours only on a terminal, and never with NO_COLOR."""
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+    return _Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
 
 
 def _word(word: str) -> Text:

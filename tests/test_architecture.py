@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1] / "alxreport"
 GROUND, DATABASE, PURE, PARTS, SERVICES, FACES = range(6)
 LAYERS = {
     GROUND: "__init__ settings records errors",
-    DATABASE: "dialects database schema migrations moodle_tables",
+    DATABASE: "dialects database address schema migrations moodle_tables",
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"
     " php_tokens php_statements",
-    PARTS: "moodle evidence store lease history switch company_settings checks address grants"
+    PARTS: "moodle evidence store lease history switch company_settings checks grants"
     " probes config_file explain_source",
     SERVICES: "survey sync verify explain query export demo demo_site demo_names initialise doctor"
     " explain_conditions company_sync",
@@ -32,7 +32,7 @@ SOUND = {
 LINES, DATA = 350, {"demo_names"}
 CLI = {"cli", "cli_options", "cli_read", "cli_setup"}
 REPORTING_WRITERS = {"store", "migrations"}
-DIALECT_READERS = {"dialects", "database"}
+DIALECT_READERS = {"dialects", "database", "address"}
 
 
 def name_of(path: Path) -> str:
@@ -184,7 +184,7 @@ def test_every_module_says_in_one_sentence_what_it_is(path):
     assert not re.search(r"\.\s+[A-Z]", first), "two sentences"
 
 
-HEAVY = "sqlalchemy alembic orjson pymysql psycopg tabulate platformdirs".split()
+HEAVY = ["sqlalchemy", "alembic", "orjson", "pymysql", "psycopg", "tabulate", "platformdirs"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -266,9 +265,7 @@ def test_outputs_that_cannot_be(site, target):
 
 
 def test_an_output_that_is_no_file_is_not_replaced(site):
-    """Run as root with /dev/null it once took the machine's null device away."""
-    import os
-
+    """A FIFO stands for all: run by root, /dev/null itself would be lost."""
     pipe = site / "pipe"
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.DEVNULL) as reader:
@@ -295,11 +292,23 @@ def test_demo_refuses_what_it_did_not_make(site):
     kept = site / "mine" / "letter.txt"
     kept.write_text("mine")
     refused(run("demo", site / "mine"), 2, "", "not empty")
+    assert kept.read_text() == "mine"
+
+
+def test_demo_refuses_a_file(site):
+    kept = site / "letter.txt"
+    kept.write_text("mine")
     refused(run("demo", kept), 2)
     assert kept.read_text() == "mine"
-    only = site / "only"
-    only.mkdir()
-    write_config(only, "sqlite:////x", "sqlite:////y")
-    before = (only / "config.toml").read_text()
-    refused(run("demo", only), 2)
-    assert Path(only / "config.toml").read_text() == before, "a config.toml alone is no demo"
+
+
+@pytest.mark.parametrize(
+    "names", [["config.toml"], ["alxreport.db"], ["config.toml", "alxreport.db"]]
+)
+def test_demo_takes_no_real_set_up_for_its_own(site, names):
+    """/etc/alxreport holds just a config.toml, /var/lib/alxreport just an alxreport.db."""
+    (site / "real").mkdir()
+    for name in names:
+        (site / "real" / name).write_text("real")
+    refused(run("demo", site / "real"), 2)
+    assert [(site / "real" / name).read_text() for name in names] == ["real"] * len(names)

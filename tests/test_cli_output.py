@@ -22,7 +22,8 @@ SYNCED = ["id", "company", "status", "rows", "created", "updated", "deleted", "e
 PAGE = ["company", "mode", "limit", "offset", "count", "total", "next", "delta", "revision",
         "synced_at", "cached", "data"]  # fmt: skip
 RECORD = ["userid", "firstname", "lastname", "email", "courseid", "coursename", "timecompleted",
-          "timecompleted_unix", "timestarted", "timestarted_unix", "percentage", "status"]  # fmt: skip
+          "timecompleted_unix", "timestarted", "timestarted_unix", "percentage",
+          "status"]  # fmt: skip
 MARK = b"\xef\xbb\xbf"
 EXPORT = ("export", "--company", "acme")
 
@@ -244,7 +245,7 @@ def test_the_old_file_stays_when_the_export_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr("alxreport.export.os.fsync", broken)
     done = run(*EXPORT, "--output", path)
-    assert (done.code, done.out) == (2, b"")
+    assert (done.code, done.out) == (1, b"")
     assert "No space left" in done.err
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -104,9 +104,7 @@ def test_one_of_eight_processes_gets_it(harness: Harness) -> None:
     assert current(harness).owner == ""
 
 
-def test_first_runs_at_once_fill_one_store(
-    backend: Backend, tmp_path: Path
-) -> None:
+def test_first_runs_at_once_fill_one_store(backend: Backend, tmp_path: Path) -> None:
     """The store has no tables yet; each run ends well or finds another one at work."""
     harness = Harness(f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/other.db")
     harness.site.create()

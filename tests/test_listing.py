@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alxreport.database import open_store, reading, writing
+from alxreport.dialects import flavour
 from alxreport.export import cell, csv_text, export
 from alxreport.listing import (
     DEFAULT_FIELDS,
     MORE_FIELDS,
     Filter,
     field_columns,
+    json_text,
     record_maker,
     rows_statement,
-    sqlite_json,
 )
 from alxreport.records import CompanyState
 from alxreport.schema import prepare_store, store_tables
@@ -88,7 +89,7 @@ def test_sqlite_writes_the_records_that_python_makes(store, values):
     with reading(store) as connection:
         columns = field_columns(TABLES, FIELDS)
         found = connection.execute(rows_statement(TABLES, **every, columns=columns)).one()
-        columns = [sqlite_json(TABLES, FIELDS)]
+        columns = [json_text(TABLES, FIELDS, flavour(store.dialect))]
         text = connection.execute(rows_statement(TABLES, **every, columns=columns)).scalar_one()
     record = record_maker(FIELDS)(found)
     assert orjson.loads(text) == record

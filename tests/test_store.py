@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import stat
 from dataclasses import replace
@@ -28,8 +29,11 @@ from .harness import Harness
 from .moodle_site import DAY, Site
 
 TABLES = store_tables()
-PLUGIN = """id userid companyid courseid firstname lastname email coursename timecompleted
- timestarted percentage status last_updated is_deleted created_at updated_at""".split()
+PLUGIN = [
+    "id", "userid", "companyid", "courseid", "firstname", "lastname", "email", "coursename",
+    "timecompleted", "timestarted", "percentage", "status", "last_updated", "is_deleted",
+    "created_at", "updated_at",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -127,6 +131,8 @@ def test_a_newer_schema_is_refused(store):
     assert content(store) == before
 
 
+# A command leaves its connections to the end of its process, which does not come here.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_tables_that_alxreport_did_not_make_are_left_alone(backend, store, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     columns = [sa.Column(name, sa.String(50)) for name in PLUGIN[1:]]
@@ -140,7 +146,7 @@ def test_tables_that_alxreport_did_not_make_are_left_alone(backend, store, tmp_p
     with writing(store) as connection:
         plugin.create(connection)
         logs.create(connection)
-        connection.execute(sa.insert(plugin), {name: "1" for name in PLUGIN})
+        connection.execute(sa.insert(plugin), dict.fromkeys(PLUGIN, "1"))
     before = content(store)
     moodle = f"sqlite:///{tmp_path}/moodle.db"
     awkward_site(moodle)
@@ -159,7 +165,7 @@ def test_tables_that_alxreport_did_not_make_are_left_alone(backend, store, tmp_p
         ("verify", "--repair", "--config", config),
         init,
     ):
-        done = run(*words, "--json") if words[0] != "init" else run(*words)
+        done = run(*words, stdin="\n")  # init asks for a password: there is none
         assert (done.code, done.out) == (3, b""), (words, done.err)
         assert "did not make" in done.err
         assert content(store) == before, words
@@ -173,6 +179,7 @@ def test_tables_that_alxreport_did_not_make_are_left_alone(backend, store, tmp_p
     assert rows == page["data"]
     now = content(store)
     assert {name: now[name] for name in before} == before
+    gc.collect()
 
 
 def test_a_store_file_is_for_its_owner_alone(tmp_path):

@@ -1,0 +1,212 @@
+"""The costs that alxreport promises, as ratios against floors measured in the same run.
+
+``python -m benchmarks.run`` starts a private MariaDB with its ordinary settings, builds a site of
+50 companies, 20,000 users, 200 courses, 200,000 enrolments and 1,000,000 activity completions in
+it, and prints each cost with its limit. ``--quick`` leaves out the large memory measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmarks.big_site import build_big_site, build_one_company, change_learners
+from tests.servers import MariaDBServer
+
+REPEATS = 3
+EXPORTED_ROWS = 200_000
+MANY_ROWS = 1_000_000
+MEMORY_LIMIT_MB = 150
+SAME_JSON = """
+SELECT userid, firstname, lastname, email, courseid, coursename,
+  strftime('%Y-%m-%dT%H:%M:%SZ', nullif(timecompleted, 0), 'unixepoch') AS timecompleted,
+  timecompleted AS timecompleted_unix,
+  strftime('%Y-%m-%dT%H:%M:%SZ', nullif(timestarted, 0), 'unixepoch') AS timestarted,
+  timestarted AS timestarted_unix, percentage, status
+FROM local_alx_api_reporting WHERE companyid = {company} AND is_deleted = 0
+ORDER BY userid, courseid;
+"""
+NOTHING = """
+import typer
+app = typer.Typer()
+@app.callback(invoke_without_command=True)
+def main(version: bool = typer.Option(False, "--version")):
+    if version:
+        typer.echo("nothing 1.0")
+        raise typer.Exit()
+@app.command()
+def one():
+    pass
+@app.command()
+def two():
+    pass
+app()
+"""
+UNSAFE = ("--innodb-flush", "--innodb-doublewrite", "--innodb-buffer-pool-size")
+
+failures: list[str] = []
+
+
+class OrdinaryMariaDB(MariaDBServer):
+    """A server as it stands on a Moodle machine: durable, and with room for its tables."""
+
+    def _command(self) -> list[str]:
+        kept = [word for word in super()._command() if not word.startswith(UNSAFE)]
+        return [*kept, "--innodb-buffer-pool-size=512M"]
+
+
+def child(*words: str) -> dict[str, Any]:
+    """Run one step in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.child", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{words[0]} failed: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def median(found: list[dict[str, Any]]) -> float:
+    return statistics.median(step["seconds"] for step in found)
+
+
+def show(what: str, seconds: float, against: float, unit: str, limit: float) -> None:
+    """Print one cost as a ratio, and note it when it is over its limit."""
+    ratio = seconds / against
+    verdict = "ok" if ratio <= limit else "OVER"
+    print(f"{what:<52}{ratio:6.2f} {unit:<22} limit {limit:4.2f}  {verdict}", flush=True)
+    if ratio > limit:
+        failures.append(what)
+
+
+def show_memory(what: str, megabytes: float) -> None:
+    verdict = "ok" if megabytes <= MEMORY_LIMIT_MB else "OVER"
+    print(f"{what:<52}{megabytes:6.0f} {'MB peak':<22} limit {MEMORY_LIMIT_MB:4d}  {verdict}")
+    if megabytes > MEMORY_LIMIT_MB:
+        failures.append(what)
+
+
+def sync_costs(server: OrdinaryMariaDB, folder: Path) -> None:
+    server.create_database("moodle")
+    source = server.url("moodle")
+    engine = sa.create_engine(source)
+    build_big_site(engine)
+    child("floor", source)  # warms the server
+    floors = [child("floor", source) for _ in range(REPEATS)]
+    floor = median(floors)
+    print(f"F: {floors[0]['rows']:,} rows, {floor:.2f} s here\n", flush=True)
+
+    full, none = [], []
+    for number in range(REPEATS):
+        target = f"sqlite:///{folder}/store{number}.db"
+        full.append(child("sync", source, target))
+        none.append(child("sync", source, target))
+    show("full first run into SQLite", median(full), floor, "F", 1.6)
+    mariadb = []
+    for number in range(REPEATS):
+        server.create_database(f"store{number}")
+        mariadb.append(child("sync", source, server.url(f"store{number}")))
+    show("full first run into the same MariaDB", median(mariadb), floor, "F", 2.0)
+    show("run with nothing changed", median(none), median(full), "of a full run", 0.3)
+    again = [child("sync", source, target, "full") for _ in range(REPEATS)]
+    show("full run with nothing changed", median(again), median(full), "of a full run", 1.2)
+    verified = [child("verify", source, target) for _ in range(REPEATS)]
+    show("verify", median(verified), median(full), "of a full run", 1.2)
+    some = []
+    for number in range(REPEATS):
+        change_learners(engine, 0.01, seed=number)
+        some.append(child("sync", source, target))
+    show("run with 1 % of the learners changed", median(some), median(full), "of a full run", 0.5)
+    print(
+        f"statements to the source: full {full[0]['statements']}, none {none[0]['statements']},"
+        f" 1 % {some[0]['statements']} ({some[0]['changed']} rows changed)"
+    )
+    show_memory(f"peak memory, full run of {full[0]['rows']:,} rows", full[0]["megabytes"])
+    engine.dispose()
+
+
+def large_memory(server: OrdinaryMariaDB, folder: Path) -> None:
+    server.create_database("large")
+    source = server.url("large")
+    engine = sa.create_engine(source)
+    build_one_company(engine, MANY_ROWS)
+    engine.dispose()
+    found = child("sync", source, f"sqlite:///{folder}/large.db")
+    show_memory(f"peak memory, full run of {found['rows']:,} rows", found["megabytes"])
+    print(f"statements to the source at {found['rows']:,} rows: {found['statements']}")
+    server.drop_database("large")
+
+
+def export_costs(folder: Path) -> None:
+    source, target = f"sqlite:///{folder}/one.db", f"sqlite:///{folder}/export.db"
+    engine = sa.create_engine(source)
+    build_one_company(engine, EXPORTED_ROWS)
+    with engine.connect() as connection:
+        company = connection.scalar(sa.text("SELECT min(id) FROM mdl_company"))
+    engine.dispose()
+    child("sync", source, target)
+    program = shutil.which("sqlite3")
+    if program is None:
+        print("export: sqlite3 is not installed, left out")
+        return
+    file = str(folder / "export.db")
+    command = [program, "-json", file, SAME_JSON.format(company=company)]
+    start_up = timed([program, file, "SELECT 1"])
+    plain = min(timed(command) for _ in range(REPEATS)) - start_up
+    written = [child("export", target, f"id:{company}", "json") for _ in range(REPEATS)]
+    seconds = min(step["seconds"] for step in written)
+    show(f"export of {written[0]['rows']:,} rows as JSON", seconds, plain, "sqlite3 -json", 2.5)
+    show_memory("peak memory of that export", written[0]["megabytes"])
+
+
+def timed(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
+
+
+def start_up(folder: Path) -> None:
+    nothing = folder / "nothing.py"
+    nothing.write_text(NOTHING)
+    for flag in ("--version", "--help"):
+        bare, ours = [], []
+        for _ in range(15):  # in turns, so that both see the same machine
+            bare.append(timed([sys.executable, str(nothing), flag]))
+            ours.append(timed([sys.executable, "-m", "alxreport", flag]))
+        show(f"alxreport {flag}", min(ours), min(bare), "empty Typer program", 1.15)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="leave out the 1,000,000 rows")
+    quick = parser.parse_args().quick
+    with tempfile.TemporaryDirectory(prefix="alxreport-bench-") as name:
+        folder = Path(name)
+        start_up(folder)
+        export_costs(folder)
+        server = OrdinaryMariaDB()
+        try:
+            sync_costs(server, folder)
+            if not quick:
+                large_memory(server, folder)
+        finally:
+            server.stop()
+    if failures:
+        raise SystemExit(f"over the limit: {', '.join(failures)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What harms a run from outside: a wire that is cut, a lock that holds it, a server's KILL."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from .servers import Server
+
+CHUNK = 4096
+
+
+class Wire:
+    """A relay to a server's port that dies once it has carried so many bytes of answers."""
+
+    def __init__(self, port: int, limit: int | None = None) -> None:
+        self.limit, self.carried = limit, 0
+        self._server_port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, url: str) -> str:
+        """Return a database URL that goes over this wire."""
+        return sa.make_url(url).set(port=self.port).render_as_string(hide_password=False)
+
+    @property
+    def is_cut(self) -> bool:
+        return self.limit is not None and self.carried > self.limit
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _address = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._server_port))
+                self._open += [client, server]
+                for ends in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(CHUNK):
+                if answers:
+                    self.carried += len(data)
+                    if self.is_cut:
+                        break
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        if self.is_cut:
+            self.close()
+
+    def close(self) -> None:
+        for end in (self._listener, *self._open):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@contextmanager
+def holding(url: str, *statements: str) -> Iterator[sa.Connection]:
+    """Hold the locks that some statements take; ``commit`` on what this yields lets them go."""
+    engine = sa.create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        yield connection
+        if connection.dialect.name == "mysql":
+            connection.exec_driver_sql("UNLOCK TABLES")
+        connection.rollback()
+
+
+def waiting(server: Server, database: str) -> list[int]:
+    """Return the numbers of the connections to a database that wait for a lock."""
+    if server.name == "mariadb":
+        sql = (
+            "SELECT p.id FROM information_schema.processlist p"
+            " LEFT JOIN information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.id"
+            f" WHERE p.db = '{database}'"
+            " AND (t.trx_state = 'LOCK WAIT' OR p.state LIKE 'Waiting for table%')"
+        )
+    else:
+        sql = (
+            f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}'"
+            " AND wait_event_type = 'Lock'"
+        )
+    return [int(row[0]) for row in server.execute(sql)]
+
+
+def kill(server: Server, connection: int) -> None:
+    """Let the server end a connection, as its administrator can."""
+    mariadb = server.name == "mariadb"
+    server.execute(
+        f"KILL {connection}" if mariadb else f"SELECT pg_terminate_backend({connection})"
+    )
