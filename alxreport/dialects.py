@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,11 @@ class Flavour:
     json_object: (
         Callable[[Sequence[tuple[str, ColumnElement[Any], bool]]], ColumnElement[str]] | None
     ) = None
-    rows_from_json: Callable[[Sequence[Column[Any]], Dialect], str | None] = lambda _c, _d: None
+    # All columns by name, those that differ from row to row, the values of the others.
+    rows_from_json: (
+        Callable[[Sequence[str], Mapping[str, Column[Any]], Mapping[str, int], Dialect], str | None]
+        | None
+    ) = None
 
 
 def _mysql_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -79,7 +83,12 @@ def _mysql_upsert(insert: Insert, keys: Sequence[str], columns: Sequence[str]) -
     return mysql.insert(insert.table).on_duplicate_key_update(values)
 
 
-def _mysql_rows_from_json(columns: Sequence[Column[Any]], dialect: Dialect) -> str | None:
+def _mysql_rows_from_json(
+    names: Sequence[str],
+    differing: Mapping[str, Column[Any]],
+    same: Mapping[str, int],
+    dialect: Dialect,
+) -> str | None:
     """Return SQL that selects rows out of one JSON array of arrays, if this server can.
 
     PyMySQL writes every value into the statement in Python, 20 microseconds a row; one JSON text
@@ -88,11 +97,12 @@ def _mysql_rows_from_json(columns: Sequence[Column[Any]], dialect: Dialect) -> s
     version = dialect.server_version_info or (0,)
     if version < ((10, 6) if getattr(dialect, "is_mariadb", False) else (8, 0, 4)):
         return None
-    parts = (
-        f"{column.name} {column.type.compile(dialect)} PATH '$[{place}]'"
-        for place, column in enumerate(columns)
+    parts = ", ".join(
+        f"{name} {column.type.compile(dialect)} PATH '$[{place}]'"
+        for place, (name, column) in enumerate(differing.items())
     )
-    return f"SELECT j.* FROM JSON_TABLE(%s, '$[*]' COLUMNS ({', '.join(parts)})) j"  # noqa: S608
+    chosen = ", ".join(str(int(same[name])) if name in same else f"j.{name}" for name in names)
+    return f"SELECT {chosen} FROM JSON_TABLE(%s, '$[*]' COLUMNS ({parts})) j"  # noqa: S608
 
 
 def _postgres_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
 
@@ -31,7 +30,7 @@ from alxreport.records import CompanyState, Content
 from alxreport.schema import StoreTables
 
 READ_ROWS = 5_000  # rows fetched with one statement
-WRITTEN_ROWS = 1_000  # and written
+WRITTEN_ROWS = 2_000  # and written
 LISTED_USERS = 500
 PART_BYTES = 512 * 1024  # well below every server's max_allowed_packet
 KEY = ("companyid", "userid", "courseid")
@@ -40,6 +39,8 @@ WRITTEN = (
     "userid", "companyid", *Content._fields[1:],
     "last_updated", "is_deleted", "created_at", "updated_at", "revision",
 )  # fmt: skip
+# What differs from row to row within one company and run.
+DIFFERING = (*Content._fields, "is_deleted")
 # created_at stays what it was when a row is written again.
 REWRITTEN = tuple(name for name in WRITTEN if name not in {*KEY, "created_at"})
 
@@ -217,13 +218,6 @@ def buckets_with_courses(
     return {int(bucket) for bucket in connection.scalars(statement)}
 
 
-def live_rows(connection: Connection, tables: StoreTables, company: int) -> int:
-    """Count a company's live rows."""
-    t = tables.reporting.c
-    statement = select(func.count()).where(t.companyid == company, t.is_deleted == 0)
-    return int(connection.scalar(statement) or 0)
-
-
 def write_changes(
     connection: Connection,
     tables: StoreTables,
@@ -233,54 +227,51 @@ def write_changes(
     revision: int,
     now: int,
 ) -> None:
-    """Write changes of one company's rows under one revision, in slices.
-
-    While ``changes`` is read, ``connection`` may be at work: they must not come from it.
-    """
-    table = tables.reporting
-    plain, again = insert(table), flavour(connection.dialect).upsert(insert(table), KEY, REWRITTEN)
-
-    def write(batch: list[Change]) -> None:
-        fresh: list[tuple[Any, ...]] = []
-        known: list[tuple[Any, ...]] = []
-        for change in batch:
-            userid, *rest = change.content
-            deleted = 1 if change.kind == DELETE else 0
-            row = (userid, company, *rest, now, deleted, now, now, revision)
-            (fresh if change.before is None else known).append(row)
-        _write(connection, tables, plain, fresh)
-        _write(connection, tables, again, known)
+    """Write changes of one company's rows under one revision, in slices."""
+    plain = insert(tables.reporting)
+    again = flavour(connection.dialect).upsert(plain, KEY, REWRITTEN)
+    same = {"companyid": company, "last_updated": now, "created_at": now, "updated_at": now,
+            "revision": revision}  # fmt: skip
 
     source = iter(changes)
-    batch = list(islice(source, WRITTEN_ROWS))
-    if len(batch) < WRITTEN_ROWS:
-        write(batch)
-        return
-    # The database stores one slice while the next is derived: neither waits for the other.
-    with ThreadPoolExecutor(1) as writer:
-        while batch:
-            writing = writer.submit(write, batch)
-            batch = list(islice(source, WRITTEN_ROWS))
-            writing.result()
+    while batch := list(islice(source, WRITTEN_ROWS)):
+        for statement, chosen in (
+            (plain, [change for change in batch if change.before is None]),
+            (again, [change for change in batch if change.before is not None]),
+        ):
+            if chosen:
+                _write(connection, tables, statement, chosen, same)
 
 
 def _write(
-    connection: Connection, tables: StoreTables, statement: Insert, rows: list[tuple[Any, ...]]
+    connection: Connection,
+    tables: StoreTables,
+    statement: Insert,
+    changes: list[Change],
+    same: Mapping[str, int],
 ) -> None:
-    # The driver gets the tuples as they are: turning each into a dictionary and back, as
-    # Core's own executemany does, takes five times as long as SQLite takes to store it.
-    if not rows:
-        return
+    """Write changes with one statement; ``same`` holds the columns that all of them share."""
     dialect = connection.dialect
     compiled = statement.compile(dialect=dialect, column_keys=list(WRITTEN))
     assert tuple(compiled.positiontup or ()) == WRITTEN, "the table's columns were reordered"  # noqa: S101
-    columns = [tables.reporting.c[name] for name in WRITTEN]
-    selected = flavour(dialect).rows_from_json(columns, dialect)
-    if selected is None:
-        connection.exec_driver_sql(str(compiled), rows)
+    rows = [(*change.content, 1 if change.kind == DELETE else 0) for change in changes]
+    columns = {name: tables.reporting.c[name] for name in DIFFERING}
+    from_json = flavour(dialect).rows_from_json
+    selected = from_json and from_json(WRITTEN, columns, same, dialect)
+    if selected:
+        head, _values, tail = re.split(r"(VALUES \([^)]*\))", str(compiled), maxsplit=1)
+        connection.exec_driver_sql(head + selected + tail, (orjson.dumps(rows).decode(),))
         return
-    head, _values, tail = re.split(r"(VALUES \([^)]*\))", str(compiled), maxsplit=1)
-    connection.exec_driver_sql(head + selected + tail, (orjson.dumps(rows).decode(),))
+    company, now, revision = same["companyid"], same["last_updated"], same["revision"]
+    # The driver gets tuples as they are: turning each into a dictionary and back, as Core's own
+    # executemany does, takes five times as long as SQLite takes to store it.
+    connection.exec_driver_sql(
+        str(compiled),
+        [
+            (userid, company, *rest, now, deleted, now, now, revision)
+            for userid, *rest, deleted in rows
+        ],
+    )
 
 
 def purge_tombstones(connection: Connection, tables: StoreTables, before: int) -> int:

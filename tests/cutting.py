@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pymysql
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from .runs import wait_for
 from .servers import Server
 
 CHUNK = 4096
@@ -77,8 +80,7 @@ def holding(url: str, *statements: str) -> Iterator[sa.Connection]:
         connection.rollback()
 
 
-def waiting(server: Server, database: str) -> list[int]:
-    """Return the numbers of the connections to a database that wait for a lock."""
+def _waiting(server: Server, database: str) -> list[int]:
     if server.name == "mariadb":
         sql = (
             "SELECT p.id FROM information_schema.processlist p"
@@ -94,9 +96,22 @@ def waiting(server: Server, database: str) -> list[int]:
     return [int(row[0]) for row in server.execute(sql)]
 
 
+def held_connection(server: Server, database: str, process: subprocess.Popen[str]) -> int:
+    """Wait until a run waits for a lock in a database; return the number of its connection."""
+    # MariaDB makes the table of waits anew only for those who let it rest for 0.1 s.
+    return int(wait_for(lambda: _waiting(server, database), process, every=0.15)[0])
+
+
 def kill(server: Server, connection: int) -> None:
-    """Let the server end a connection, as its administrator can."""
+    """Let the server end a connection, as its administrator can, and wait until it is gone."""
     mariadb = server.name == "mariadb"
-    server.execute(
-        f"KILL {connection}" if mariadb else f"SELECT pg_terminate_backend({connection})"
+    end = f"KILL {connection}" if mariadb else f"SELECT pg_terminate_backend({connection})"
+    alive = (
+        f"SELECT id FROM information_schema.processlist WHERE id = {connection}"
+        if mariadb
+        else f"SELECT pid FROM pg_stat_activity WHERE pid = {connection}"
     )
+    if server.execute(alive):
+        with suppress(pymysql.OperationalError):  # it may just have gone by itself
+            server.execute(end)
+    wait_for(lambda: not server.execute(alive))

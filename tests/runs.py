@@ -77,13 +77,15 @@ def ended(process: subprocess.Popen[str]) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def wait_for(what: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> Any:
+def wait_for(
+    what: Callable[[], Any], process: subprocess.Popen[str] | None = None, every: float = 0.01
+) -> Any:
     """Wait until ``what()`` is true, at most a minute and only while ``process`` runs."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (found := what()):
         assert time.monotonic() < deadline, "it never came to that"
         assert process is None or process.poll() is None, ended(process)
-        time.sleep(0.01)
+        time.sleep(every)
     return found
 
 
