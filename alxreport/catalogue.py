@@ -48,7 +48,8 @@ class Company:
     shortname: str
     name: str
     suspended: bool
-    courses: frozenset[int]
+    assigned: frozenset[int]  # courses that belong to it: its own, and those shared with it
+    courses: frozenset[int]  # of these, the visible ones that are not switched off for it
     untracked_too: bool = False
 
 
@@ -143,14 +144,13 @@ def _companies(
     for_all = {course for course, shared in site.sharing if shared == SHARED_WITH_ALL}
     for_some = {course for course, shared in site.sharing if shared == SHARED_WITH_LISTED}
     front_page = min((row[0] for row in site.courses if row[1] == 0), default=None)
-    shown = {c.id for c in courses.values() if c.visible} - {front_page}
+    shown = frozenset(c.id for c in courses.values() if c.visible) - {front_page}
     off = _grouped(switched_off)
     nothing: frozenset[int] = frozenset()
 
-    def belonging(company: int) -> frozenset[int]:
+    def assigned(company: int) -> frozenset[int]:
         shared = for_all | (for_some & listed.get(company, nothing))
-        given = own.get(company, nothing) | shared
-        return frozenset((given & shown) - off.get(company, nothing))
+        return frozenset(own.get(company, nothing) | shared)
 
     return {
         companyid: Company(
@@ -158,7 +158,8 @@ def _companies(
             shortname=shortname or "",
             name=name or "",
             suspended=bool(suspended),
-            courses=belonging(companyid),
+            assigned=assigned(companyid),
+            courses=(assigned(companyid) & shown) - off.get(companyid, nothing),
             untracked_too=untracked_too
             if isinstance(untracked_too, bool)
             else companyid in untracked_too,

@@ -43,6 +43,9 @@ class CommandGroup(TyperGroup):
     def _run(self, words: list[str], **extra: Any) -> int:
         flags = words[: words.index("--")] if "--" in words else words
         as_json = "--json" in flags
+        if "--debug" not in flags:
+            # Drivers complain in their destructors about a connection whose loss was told already.
+            sys.unraisablehook = lambda _unraisable: None
         try:
             code = super().main(args=words, standalone_mode=False, **extra)
             sys.stdout.flush()
@@ -64,6 +67,8 @@ class CommandGroup(TyperGroup):
             what = f"Unexpected {type(error).__name__}: {error}"
             _tell("unexpected", what, "This is a fault of alxreport; see it with --debug.", as_json)
             return 1
+        if code == INTERRUPTED:  # Typer swallows the interrupt itself
+            _tell("interrupted", "Interrupted.", "", as_json)
         return code if isinstance(code, int) else 0
 
 

@@ -60,7 +60,9 @@ class Run:
     results: dict[int, CompanyResult] = field(default_factory=dict)
     untouched: list[int] = field(default_factory=list)
     suspects: dict[int, array[int]] = field(default_factory=dict)  # user, course, user, course …
+    approved: set[int] = field(default_factory=set)  # suspects with harmless reasons
     again: list[int] = field(default_factory=list)
+    tries: Counter[int] = field(default_factory=Counter)  # transactions that gave way
 
     def name(self, company: int) -> str:
         """Return a company's shortname, from Moodle or, when it is gone, from the store."""
@@ -77,21 +79,19 @@ def sync_companies(run: Run, moved: Mapping[int, Movement | None]) -> None:
     """Bring every company of the run up to date that has anything to derive again."""
     todo = [company for company in moved if company in run.scope.companies]
     run.untouched = [company for company in moved if company not in run.scope.companies]
-    _pass(run, todo, guarded=not run.allow_mass_delete)
-    approved = [company for company in sorted(run.suspects) if _is_harmless(run, company)]
-    _pass(run, approved, guarded=False)
-    for attempt in range(1, ATTEMPTS):
-        todo, run.again = run.again, []
-        if todo:
+    while todo:
+        _pass(run, todo)
+        approved = [company for company in sorted(run.suspects) if _is_harmless(run, company)]
+        run.approved.update(approved)
+        run.suspects.clear()
+        todo, run.again = sorted({*run.again, *approved}), []
+        if run.tries and todo:
             # Jitter, so that two writers that met once do not meet again.
-            time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311
-            _pass(run, todo, guarded=False, last=attempt == ATTEMPTS - 1)
+            time.sleep(random.uniform(0.05, 0.2) * 2 ** max(run.tries.values()))  # noqa: S311
 
 
-def _pass(run: Run, companies: Sequence[int], *, guarded: bool, last: bool = False) -> None:
+def _pass(run: Run, companies: Sequence[int]) -> None:
     """Read the learners of some companies in one statement; write company after company."""
-    if not companies:
-        return
     here = run.seen.catalogue.companies
     read = [c for c in companies if c in here and not here[c].suspended and here[c].courses]
     picked = run.scope.picked.intersection(companies)
@@ -115,22 +115,20 @@ def _pass(run: Run, companies: Sequence[int], *, guarded: bool, last: bool = Fal
             elif company in picked and company not in run.users:
                 run.untouched.append(company)
                 continue
-            _sync_company(run, company, members, guarded=guarded, last=last)
+            _sync_company(run, company, members)
             if head is not None and head[0] == company:
                 head = next(groups, None)
 
 
-def _sync_company(
-    run: Run, company: int, members: Iterator[Learner], *, guarded: bool, last: bool
-) -> None:
+def _sync_company(run: Run, company: int, members: Iterator[Learner]) -> None:
     try:
         if run.lease is None:
             with reading(run.engine) as stored:
-                result = _merge(run, stored, None, company, members, guarded=guarded)
+                result = _merge(run, stored, None, company, members)
         else:
             with reading(run.engine) as stored, writing(run.engine) as connection:
                 run.lease.renew(connection, int(time.time()))
-                result = _merge(run, stored, connection, company, members, guarded=guarded)
+                result = _merge(run, stored, connection, company, members)
     except (SourceError, AlreadyRunningError):
         raise
     except _MassDeletionError:
@@ -138,7 +136,8 @@ def _sync_company(
     except StoreError as error:
         if error.fatal:
             raise
-        if error.transient and not last:
+        run.tries[company] += 1
+        if error.transient and run.tries[company] < ATTEMPTS:
             run.again.append(company)
             return
         _fail(run, company, error.message)
@@ -154,8 +153,6 @@ def _merge(
     connection: Connection | None,
     company: int,
     members: Iterator[Learner],
-    *,
-    guarded: bool,
 ) -> CompanyResult:
     """Write what differs between a company's expected and stored rows, and its new state.
 
@@ -194,6 +191,7 @@ def _merge(
         store.write_changes(
             connection, run.tables, counted(), company=company, revision=revision, now=run.now
         )
+    guarded = not run.allow_mass_delete and company not in run.approved
     if guarded and guard.is_suspicious(counts[merge.DELETE], state.rows):
         run.suspects[company] = going
         raise _MassDeletionError
@@ -275,7 +273,10 @@ def _is_harmless(run: Run, company: int) -> bool:
         company=company,
         catalogue=run.seen.catalogue,
         presence=present,
-        sharing_before=before.sharing if before else {},
+        before=guard.Before(
+            before.sharing if before else {},
+            company in before.untracked_too if before else False,
+        ),
     )
     if not guard.is_suspicious(missing, live):
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from alxreport.dialects import (
@@ -27,6 +28,9 @@ from alxreport.dialects import (
 )
 from alxreport.errors import AlxError, ConfigError, SourceError, StoreError
 from alxreport.settings import DatabaseSettings, MoodleSettings, StoreSettings, read_password
+
+# SQLAlchemy logs what it meets while it cleans up after an error that is told anyway.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_WAIT_SECONDS = 30
@@ -173,7 +177,8 @@ def snapshot(engine: Engine, settings: MoodleSettings) -> Iterator[Connection]:
         try:
             yield connection
         finally:
-            with suppress(SourceError):
+            # After a lost connection there is nothing to roll back, and the first error counts.
+            with suppress(SourceError, SQLAlchemyError):
                 connection.exec_driver_sql("ROLLBACK")
 
 
@@ -313,9 +318,10 @@ def _translate(engine: Engine, translate: Callable[[DBAPIError], AlxError]) -> E
 def store_error(error: DBAPIError) -> StoreError:
     """Return the StoreError that says what ``error`` means and what to do."""
     code, text = error_code(error), error_text(error)
-    if code in FULL_CODES or "disk is full" in text or "No space left" in text:
+    full = code in FULL_CODES or str(code).startswith("SQLITE_IOERR")
+    if full or "disk is full" in text or "No space left" in text:
         return StoreError(
-            f"The store's disk is full: {text}",
+            f"The store's disk is full or does not work: {text}",
             "Free some space there; the next sync goes on.",
             fatal=True,
         )

@@ -16,7 +16,6 @@ from sqlalchemy import (
     and_,
     case,
     func,
-    literal,
     literal_column,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -31,8 +30,8 @@ GROUP_CONCAT_BYTES = 2**30
 class Flavour:
     """The SQL of one kind of database.
 
-    ``pack`` turns the rows of a group into the text ``count,[a,b],[a,b]`` (``count,a,b`` for one
-    column); the count lets the reader notice a list that the server cut short.
+    ``pack`` turns the rows of a group into the text ``count,[a,b],[a,b]``, for one column
+    ``count,sum,a,b``; count, brackets and sum let the reader notice a list that was cut short.
     ``set_hash`` is a fingerprint of the set of rows in a group: a sum or exclusive or over 64-bit
     hashes that are not linear in the row, so that two changes cannot cancel each other out.
     """
@@ -56,15 +55,19 @@ class Flavour:
     ) = None
 
 
+def _items(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
+    """Return one item of a packed list, ``[a,b]``, for servers that have CONCAT."""
+    parts: list[Any] = []
+    for column in columns:
+        parts += [",", column]
+    return func.concat("[", *parts[1:], "]")
+
+
 def _mysql_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
     if len(columns) == 1:
-        item: ColumnElement[Any] = columns[0]
-    else:
-        parts: list[Any] = ["["]
-        for number, column in enumerate(columns):
-            parts += [","] * bool(number) + [column]
-        item = func.concat(*parts, "]")
-    return func.concat_ws(",", func.count(), func.group_concat(item))
+        total = func.sum(columns[0])
+        return func.concat_ws(",", func.count(), total, func.group_concat(columns[0]))
+    return func.concat_ws(",", func.count(), func.group_concat(_items(columns)))
 
 
 def _mysql_set_hash(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -107,13 +110,9 @@ def _mysql_rows_from_json(
 
 def _postgres_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
     if len(columns) == 1:
-        item: ColumnElement[Any] = func.concat(columns[0])
-    else:
-        parts: list[Any] = ["["]
-        for number, column in enumerate(columns):
-            parts += [","] * bool(number) + [column]
-        item = func.concat(*parts, "]")
-    return func.concat_ws(",", func.count(), func.string_agg(item, ","))
+        items = func.string_agg(func.concat(columns[0]), ",")
+        return func.concat_ws(",", func.count(), func.sum(columns[0]), items)
+    return func.concat_ws(",", func.count(), func.string_agg(_items(columns), ","))
 
 
 def _postgres_set_hash(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -130,10 +129,11 @@ def _postgres_upsert(insert: Insert, keys: Sequence[str], columns: Sequence[str]
 
 def _sqlite_pack(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
     if len(columns) == 1:
-        item: ColumnElement[Any] = func.printf("%d", columns[0])
+        listed = func.printf("%d,%s", func.sum(columns[0]), func.group_concat(columns[0]))
     else:
         item = func.printf("[" + ",".join(["%d"] * len(columns)) + "]", *columns)
-    return func.count().op("||")(func.coalesce(literal(",").op("||")(func.group_concat(item)), ""))
+        listed = func.group_concat(item)
+    return case((func.count() == 0, "0"), else_=func.count().op("||")(",").op("||")(listed))
 
 
 def _sqlite_set_hash(*columns: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -36,6 +36,7 @@ class Position:
     companies: Mapping[int, int] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)  # rows in each big table
     sharing: Mapping[int, int] = field(default_factory=dict)  # course -> shared, where not 0
+    untracked_too: frozenset[int] = frozenset()  # companies with untracked people in their rows
     rules: int = RULES_VERSION
     bucket_bits: int = BUCKET_BITS
 
@@ -82,6 +83,7 @@ def position(catalogue: Catalogue, tables: Mapping[str, Mapping[int, str]]) -> P
             for name, found in tables.items()
         },
         sharing=dict(catalogue.sharing),
+        untracked_too=frozenset(c.id for c in catalogue.companies.values() if c.untracked_too),
         bucket_bits=BUCKET_BITS,
     )
 
@@ -131,6 +133,7 @@ def encode(position: Position) -> bytes:
         "companies": position.companies,
         "rows": position.rows,
         "sharing": position.sharing,
+        "untracked_too": sorted(position.untracked_too),
     }
     return zlib.compress(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS), 1)
 
@@ -147,6 +150,7 @@ def decode(data: bytes) -> Position:
             rules=document["rules"],
             bucket_bits=document["bucket_bits"],
             rows=document["rows"],
+            untracked_too=frozenset(document["untracked_too"]),
             **keyed,
         )
     except (zlib.error, orjson.JSONDecodeError, KeyError, ValueError) as error:

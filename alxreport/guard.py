@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from alxreport.catalogue import Catalogue
+from alxreport.catalogue import Catalogue, Company
 
 LEAST_ROWS = 50
 
@@ -26,74 +26,77 @@ class Presence:
     known_courses: frozenset[int]  # courses with a row in iomad_courses
 
 
+@dataclass(frozen=True)
+class Before:
+    """What held at the company's last sync and may explain a deletion without a missing row."""
+
+    sharing: Mapping[int, int]  # course -> iomad_courses.shared, where not 0
+    untracked_too: bool  # whether its rows included people whom Moodle does not track
+
+
 def rows_missing(
     keys: Iterable[tuple[int, int]],
     *,
     company: int,
     catalogue: Catalogue,
     presence: Presence,
-    sharing_before: Mapping[int, int],
+    before: Before,
 ) -> int:
     """Count the (user, course) keys that go because rows of Moodle are missing.
 
     A flag, a date or a setting that alone explains a deletion keeps it out of the count.
     """
-    found = catalogue.companies.get(company)
-    if found is None:
+    here = catalogue.companies.get(company)
+    if here is None:
         return sum(1 for _key in keys)
-    if found.suspended:
+    if here.suspended:
         return 0
-    return sum(
-        not _by_flag(key, company, catalogue, presence, sharing_before)
-        and _by_absence(key, company, catalogue, presence)
-        for key in keys
-    )
+    return sum(_is_missing(key, here, catalogue, presence, before) for key in keys)
 
 
-def _by_flag(
+def _is_missing(
     key: tuple[int, int],
-    company: int,
+    company: Company,
     catalogue: Catalogue,
     presence: Presence,
-    sharing_before: Mapping[int, int],
+    before: Before,
 ) -> bool:
     user, courseid = key
     course = catalogue.courses.get(courseid)
-    if presence.users.get(user) or presence.members.get(user):
+    if _by_decision(key, company, catalogue, presence, before):
+        return False
+    absent = (
+        course is None
+        or courseid not in company.assigned
+        or user not in presence.users
+        or user not in presence.members
+        or key not in presence.enrolled
+    )
+    if absent or course is None:
         return True
+    if not presence.enrolled[key]:
+        return False  # a status or a date
+    # Everything is there, so he is no longer tracked. With a role on the path, a permission says
+    # so; without one, the setting that counted him in was taken back, or his role is missing.
+    holds = any(context in course.roles.contexts for context, _ in presence.assigned.get(user, ()))
+    return not holds and (company.untracked_too or not before.untracked_too)
+
+
+def _by_decision(
+    key: tuple[int, int],
+    company: Company,
+    catalogue: Catalogue,
+    presence: Presence,
+    before: Before,
+) -> bool:
+    """Tell whether a flag or a setting takes the row away, whatever else is missing."""
+    user, courseid = key
+    course = catalogue.courses.get(courseid)
+    if presence.users.get(user) or presence.members.get(user):
+        return True  # deleted or suspended
     if course is not None and not course.visible:
         return True
-    if _belongs(courseid, company, catalogue):
-        if course is not None and courseid not in catalogue.companies[company].courses:
-            return True  # switched off for the company
-    elif courseid in presence.known_courses and sharing_before.get(
-        courseid, 0
-    ) != catalogue.sharing.get(courseid, 0):
-        return True  # no longer shared
-    if key not in presence.enrolled or course is None:
-        return False
-    # Not active: a status or a date says so. Active: then a role that he has is not tracked.
-    return not presence.enrolled[key] or _holds_role(user, courseid, catalogue, presence)
-
-
-def _holds_role(user: int, courseid: int, catalogue: Catalogue, presence: Presence) -> bool:
-    path = catalogue.courses[courseid].roles.contexts
-    return any(context in path for context, _role in presence.assigned.get(user, ()))
-
-
-def _belongs(courseid: int, company: int, catalogue: Catalogue) -> bool:
-    return courseid in catalogue.listed.get(company, frozenset()) or courseid in catalogue.sharing
-
-
-def _by_absence(
-    key: tuple[int, int], company: int, catalogue: Catalogue, presence: Presence
-) -> bool:
-    user, courseid = key
-    return (
-        user not in presence.users
-        or user not in presence.members
-        or courseid not in catalogue.courses
-        or not _belongs(courseid, company, catalogue)
-        or key not in presence.enrolled
-        or not _holds_role(user, courseid, catalogue, presence)
-    )
+    if courseid in company.assigned:
+        return course is not None and courseid not in company.courses  # switched off
+    shared, was = catalogue.sharing.get(courseid, 0), before.sharing.get(courseid, 0)
+    return courseid in presence.known_courses and shared != was  # no longer shared

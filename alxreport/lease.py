@@ -52,6 +52,8 @@ def process_mark(pid: int) -> str:
     """
     boot = _read("/proc/sys/kernel/random/boot_id")
     started = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if started and started[0] in "ZX":
+        return ""  # dead, only not yet waited for by its parent
     if boot and started:
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}/{pid}/{started[19]}"
     try:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    func,
     select,
     text,
 )
@@ -170,6 +171,19 @@ def load_site(connection: Connection, source: Source) -> SiteData:
             ).where(t.role_capabilities.c.capability == TRACKED_CAPABILITY)
         ),
     )
+
+
+COUNTED = ("modules", "role_capabilities", "course_modules", "company_course", "iomad_courses",
+           "company_shared_courses")  # fmt: skip
+
+
+def row_counts(connection: Connection, source: Source) -> dict[str, int]:
+    """Count all rows of the small tables that shape rows; an absent table counts as empty."""
+    tables = source.tables.all()
+    there = [name for name in COUNTED if source.has(name)]
+    counts = (select(func.count()).select_from(tables[name]).scalar_subquery() for name in there)
+    row = connection.execute(select(*counts)).one()
+    return dict.fromkeys(COUNTED, 0) | dict(zip(there, row, strict=True))
 
 
 def tracked_activity(source: Source) -> ColumnElement[bool]:

@@ -23,21 +23,42 @@ class Enrolment(NamedTuple):
 
 
 def unpack(packed: str, what: str) -> list[Any]:
-    """Return the items of a packed list ``count,item,item``.
+    """Return the items of a packed list ``count,[a,b],[a,b]``.
 
     Raises SourceError when the count does not fit: the server cut the list short, and a row made
     of it would be wrong.
     """
     try:
         count, *items = cast(list[Any], orjson.loads(f"[{packed}]"))
-    except (ValueError, orjson.JSONDecodeError):
-        count, items = -1, []
+    except ValueError:
+        raise _cut_short(what) from None
     if count != len(items):
-        raise SourceError(
-            f"The database server cut a learner's list of {what} short.",
-            "Raise the server's max_allowed_packet, then sync again.",
-        )
+        raise _cut_short(what)
     return items
+
+
+def unpack_numbers(packed: str, what: str) -> list[int]:
+    """Return the items of a packed list ``count,sum,a,b``; an empty one is ``0``.
+
+    Raises SourceError when they do not add up, as the last number may have lost digits.
+    """
+    try:
+        count, *rest = cast(list[Any], orjson.loads(f"[{packed}]"))
+    except ValueError:
+        raise _cut_short(what) from None
+    if not rest and count == 0:
+        return []
+    total, *items = rest or [None]
+    if count != len(items) or total != sum(items):
+        raise _cut_short(what)
+    return items
+
+
+def _cut_short(what: str) -> SourceError:
+    return SourceError(
+        f"The database server cut a learner's list of {what} short.",
+        "Raise the server's max_allowed_packet, then sync again.",
+    )
 
 
 def percentage(done: int, tracked: int) -> float:
@@ -121,7 +142,7 @@ def learner_rows(catalogue: Catalogue, company: Company, learner: Learner) -> di
             if is_tracked(catalogue, catalogue.courses[courseid], learner.userid, assignments)
         ]
     records = {row[0]: row for row in unpack(learner.completions, "completions")}
-    states: set[int] = set(unpack(learner.activities, "activities"))
+    states: set[int] = set(unpack_numbers(learner.activities, "activities"))
     course_of = catalogue.activity_course.get
     done = Counter(map(course_of, states))  # failed ones are negative: there is no such module
     failed = {course_of(-module) for module in states if module < 0}

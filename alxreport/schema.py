@@ -218,7 +218,11 @@ def prepare_store(engine: Engine, tables: StoreTables) -> None:
             )
     from alxreport.migrations import upgrade  # Alembic is slow to import
 
-    upgrade(engine, tables)
+    def is_current() -> bool:
+        with connecting(engine) as connection:
+            return schema_version(connection, tables) == SCHEMA_VERSION
+
+    upgrade(engine, tables, is_current)
 
 
 def require_store(engine: Engine, tables: StoreTables) -> None:

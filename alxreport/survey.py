@@ -16,12 +16,11 @@ from alxreport.schema import StoreTables
 from alxreport.settings import Settings
 
 # No Moodle works without a row in these.
-NEVER_EMPTY = ("user", "course", "context")
-# No reporting row is live without a row in these.
-STRUCTURE = ("company", "company_users", "enrol", "user_enrolments")
+NEVER_EMPTY = ("user", "course", "context", "config")
+# No reporting row is live, or no activity there, without a row in these.
+STRUCTURE = ("company", "company_users", "enrol", "user_enrolments", "modules")
 # These shape the figures. A small site may really lose its last row here, a large one does not.
-FIGURES = ("course_completions", "course_modules_completion", "course_modules",
-           "role_assignments", "role_capabilities", "modules")  # fmt: skip
+FIGURES = ("course_completions", "course_modules_completion", "role_assignments", *moodle.COUNTED)
 FIGURES_ROWS = 20
 # From this share of the buckets on, one pass over all learners is cheaper than picking.
 PICKED_SHARE = 0.3
@@ -75,14 +74,14 @@ def take(
     hashes = evidence.fingerprints(source_connection, source, now, fingerprints.BUCKET_BITS)
     position = fingerprints.position(catalogue, hashes)
     small: dict[str, Sequence[object]] = {
+        "config": list(site.config),
         "company": site.companies,
         "course": site.courses,
         "context": site.contexts,
         "enrol": site.methods,
-        "course_modules": site.activities,
-        "role_capabilities": site.capabilities,
     }
     counts = {name: len(rows) for name, rows in small.items()}
+    counts |= moodle.row_counts(source_connection, source)
     return Survey(source, site, catalogue, replace(position, rows={**position.rows, **counts}), now)
 
 

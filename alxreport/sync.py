@@ -224,6 +224,8 @@ def _close(run: Run, report: RunReport, settings: Settings) -> None:
     """Record the run's end and clear away what is past its time."""
     keep = settings.sync
     with writing(run.engine) as connection:
+        if run.lease is not None:
+            run.lease.renew(connection, int(time.time()))
         history.end_run(connection, run.tables, report)
         store.drop_unused_positions(connection, run.tables)
         if switch.is_due(connection, run.tables, "pruned_at", run.now, DAY_SECONDS):

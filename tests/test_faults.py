@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from .runs import Program, content_by_company, ended, lease_owner, wait_for
 
 SHOWN = (*NAMES, *FIGURES)
 # Kills of a first run and of later ones: where nothing is shared with a server, they cost least.
-KILLS = {"sqlite": (2, 3), "mariadb": (1, 2), "postgres": (1, 2)}
+KILLS = {"sqlite": (2, 3), "mariadb": (1, 1), "postgres": (1, 1)}
 COMPANIES = 50
 BUILT = 1_700_000_000
 
@@ -118,8 +119,7 @@ def test_killed_at_any_moment(bench: Bench, backend: Backend) -> None:
         bench.check_half_way(before, after, f"killed after {delay} s")
         bench.check_next_run(after)
         before = after
-    listed = bench.program(before).run("company", "list", "--json")
-    assert len(json.loads(listed.out)) == COMPANIES
+    assert len(json.loads(bench.program(before).run("company", "list", "--json").out)) == COMPANIES
     for delay in slots(first_kills, whole, start=0.3 * whole):
         bench.store_url = backend.new_url()
         process = bench.program(0).start("sync")
@@ -134,29 +134,23 @@ def test_killed_at_any_moment(bench: Bench, backend: Backend) -> None:
         assert bench.rows() == bench.sites.rows[0]
 
 
-@pytest.mark.parametrize("name", ["mariadb", "postgres"])
 def test_killed_between_two_tables_of_a_new_store(
-    sites: Sites, make_backend: Callable[[str], Backend], name: str, tmp_path: Path
+    sites: Sites, make_backend: Callable[[str], Backend], tmp_path: Path
 ) -> None:
-    """MariaDB commits each CREATE TABLE by itself."""
-    backend = make_backend(name)
+    """MariaDB commits each CREATE TABLE by itself; the others make all of them or none."""
+    backend = make_backend("mariadb")
     assert backend.server
     for tables in (1, 4):
         bench = Bench(sites, backend.new_url(), tmp_path)
         database = sa.make_url(bench.store_url).database
-        count = (
-            "SELECT count(*) FROM information_schema.tables"
-            f" WHERE table_schema IN ('{database}', 'public') AND table_name LIKE 'local_alx%'"
-        )
+        count = f"SELECT count(*) FROM information_schema.tables WHERE table_schema = '{database}'"
         process = bench.program(0).start("sync")
         deadline = time.monotonic() + 30
         while backend.server.execute(count, database)[0][0] < tables:
             assert time.monotonic() < deadline
         process.kill()
         process.communicate()
-        report = bench.program(0).run("sync", "--quiet")
-        assert (report.code, report.err) == (0, "")
-        assert bench.rows() == sites.rows[0]
+        bench.check_next_run(0)
 
 
 class Held:
@@ -196,11 +190,13 @@ def test_stopped_with_half_a_company_written(held: Held, number: int) -> None:
         process = held.bench.program(1).start("sync")
         connection = held.connection(process)
         process.send_signal(number)
+        # A server that waits itself notices late that the other end is gone; until then it
+        # would keep the lease locked.
+        time.sleep(0.2)
+        kill(held.server, connection)
         if number == signal.SIGINT:
             assert "nterrupted" in ended(process).in_one_line(130)
         process.communicate()
-        # A server notices late that nobody is there any more: until then the lease stays locked.
-        kill(held.server, connection)
     done = held.bench.check_half_way(0, 1)
     assert done == set(range(1, held.company))
     held.bench.check_next_run(1)
@@ -244,7 +240,7 @@ def test_a_company_tried_again_is_guarded_still(
         kill(backend.server, held_connection(backend.server, database, process))
     assert ended(process).code in {3, 7}
     assert harness.live() == before
-    assert program.run("sync", "--quiet").code == 7
+    assert harness.sync().status == "failed"
     assert harness.live() == before
     harness.close()
 
@@ -274,29 +270,24 @@ def test_a_wire_cut_in_the_middle(
     expected = harness.live()
     site = harness.site
 
-    def cut_after(limit: int | None, *words: str) -> tuple[Any, Wire]:
-        wire = Wire(backend.server.port, limit)
-        over = urls | {cut: wire.url(urls[cut])}
-        end = Program(over["source"], over["store"], tmp_path).run("sync", "--quiet", *words)
-        wire.close()
-        return end, wire
-
-    uncut, wire = cut_after(None, "--full")
-    assert uncut.code == 0
-    for number, limit in enumerate(slots(2, wire.carried * 0.98, start=wire.carried * 0.3)):
-        site.update("user", {"id": site.ids("user")[2:]}, lastname=f"Changed{number}")
-        end, wire = cut_after(int(limit), "--full")
-        assert wire.is_cut, (wire.carried, limit)
-        end.in_one_line(3)
-        for company in {key[0] for key in expected}:
-            names = {row["lastname"] for key, row in harness.live().items() if key[0] == company}
-            assert len(names & {f"Changed{number}"}) == len(names) or (
-                f"Changed{number}" not in names
-            )
-        after, _wire = cut_after(None)
-        assert (after.code, after.err) == (0, "")
-        assert {row["lastname"] for row in harness.live().values()} == {f"Changed{number}"}
-        assert harness.live().keys() == expected.keys()
+    wire = Wire(backend.server.port)
+    over = Harness(*(wire.url(url) if name == cut else url for name, url in urls.items()))
+    wire.carried = 0
+    over.sync(full=True)
+    over.close()
+    wire.close()
+    (limit,) = slots(1, wire.carried * 0.9, start=wire.carried * 0.3)
+    site.update("user", {"id": site.ids("user")[2:]}, lastname="Changed")
+    wire = Wire(backend.server.port, int(limit))
+    over_wire = urls | {cut: wire.url(urls[cut])}
+    Program(*over_wire.values(), tmp_path).run("sync", "--quiet", "--full").in_one_line(3)
+    assert wire.is_cut
+    for company in {key[0] for key in expected}:
+        names = {row["lastname"] for key, row in harness.live().items() if key[0] == company}
+        assert names == {"Changed"} or "Changed" not in names
+    assert harness.sync().status == "success"
+    assert {row["lastname"] for row in harness.live().values()} == {"Changed"}
+    assert harness.live().keys() == expected.keys()
 
 
 LOCKS = {
@@ -318,15 +309,14 @@ def test_the_sources_connection_ended_by_its_server(
         kill(backend.server, held_connection(backend.server, database, process))
         ended(process).in_one_line(3)
     assert harness.stored() == {}
-    assert program.run("sync", "--quiet").code == 0
-    assert len(harness.live()) == 1800
+    assert harness.sync().created == 1800
 
 
 @pytest.mark.parametrize("name", ["sqlite", "mariadb", "postgres"])
 def test_a_second_run_meanwhile(
     make_backend: Callable[[str], Backend], name: str, tmp_path: Path
 ) -> None:
-    """A lock in Moodle's database holds the first run while the second one comes and goes."""
+    """A lock in Moodle's database holds the first run; the second one comes and goes."""
     source = make_backend("mariadb")
     harness = Harness(source.new_url(), make_backend(name).new_url())
     add_crowd(harness.site.create(), "crowd", 5)
@@ -344,7 +334,7 @@ def test_a_second_run_meanwhile(
     end = ended(first)
     assert (end.code, end.out, end.err) == (0, "", "")
     assert len(harness.live()) == 5
-    assert program.run("sync", "--quiet").code == 0
+    assert harness.sync().status == "success"
     harness.close()
 
 
@@ -353,13 +343,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+    if shutil.which("mount") is None or subprocess.call(mount, stderr=subprocess.DEVNULL):
         pytest.skip("only root may mount a small disk")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def check_full(bench: Bench, end: Any) -> None:
+    """Assert that a run said what the matter is, and that readers go on undisturbed."""
     assert "disk is full" in end.in_one_line(3)
     bench.check_half_way(0, 1)
     asked = bench.program(1).run("query", "--company", "co50", "--limit", "5")
@@ -375,16 +366,20 @@ def test_the_stores_disk_is_full(sites: Sites, small_disk: Path, tmp_path: Path,
     harness.close()
     ballast = small_disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
-        with pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(b"x" * 4096)
+        with suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
         file.truncate(max(0, file.tell() - left))
-    check_full(bench, bench.program(1).run("sync"))
+    end = bench.program(1).run("sync")
+    if left:
+        check_full(bench, end)
+    else:  # not even the 32 KB that SQLite needs to open a store
+        assert "disk is full" in end.in_one_line(3)
     ballast.unlink()
     bench.check_next_run(1)
 
 
-@pytest.mark.parametrize("limit", [8_192, 60_000, 200_000])
+@pytest.mark.parametrize("limit", [8_192, 60_000])
 def test_files_that_may_not_grow(sites: Sites, tmp_path: Path, limit: int) -> None:
     """A quota, from the first table on: the store's write is refused by the system."""
     bench = Bench(sites, f"sqlite:///{tmp_path}/store.db", tmp_path / "home")

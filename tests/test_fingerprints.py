@@ -127,7 +127,7 @@ def test_sets_that_cancel_out_under_weaker_hashes(site: Site) -> None:
         if sum(a) == sum(b) or a[0] ^ a[1] ^ a[2] == b[0] ^ b[1] ^ b[2]
     ]
     assert ((1, 5, 6), (2, 3, 7)) in alike
-    chosen = dict(enumerate(random.Random(3).sample(alike, 150) + [((1, 5, 6), (2, 3, 7))], 1))
+    chosen = dict(enumerate([*random.Random(3).sample(alike, 150), ((1, 5, 6), (2, 3, 7))], 1))
     activities = {number * SIZE: list(range(1, 10)) for number in chosen}
     write_states(site, {n * SIZE: set(pair[0]) for n, pair in chosen.items()}, activities)
     before = hashes(site)

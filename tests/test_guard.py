@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from alxreport import guard
 from alxreport.catalogue import build_catalogue
 from alxreport.database import writing
-from alxreport.guard import Presence, rows_missing
+from alxreport.guard import Before, Presence, rows_missing
 from alxreport.records import CompanyResult, RunReport, SiteData
 
 from .crowd import Crowd, add_crowd
@@ -50,13 +51,25 @@ class Two:
         return sum(not row["is_deleted"] for row in self.rows(self.big.company).values())
 
 
-@pytest.fixture
-def two(tmp_path: Path) -> Iterator[Two]:
-    harness = Harness(f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/store.db")
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: Any) -> tuple[Path, Crowd, Crowd]:
+    """Make the two companies and sync them, once for all tests."""
+    folder: Path = tmp_path_factory.mktemp("guard")
+    harness = Harness(f"sqlite:///{folder}/moodle.db", f"sqlite:///{folder}/store.db")
     harness.site.create()
     big = add_crowd(harness.site, "big", LEARNERS)
     small = add_crowd(harness.site, "small", 3)
     assert harness.sync().created == LEARNERS + 3
+    harness.close()
+    return folder, big, small
+
+
+@pytest.fixture
+def two(kept: tuple[Path, Crowd, Crowd], tmp_path: Path) -> Iterator[Two]:
+    folder, big, small = kept
+    for name in ("moodle.db", "store.db"):
+        shutil.copy(folder / name, tmp_path / name)
+    harness = Harness(f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/store.db")
     yield Two(harness, big, small)
     harness.close()
 
@@ -349,7 +362,7 @@ def counted(presence: Presence, company: int = 7, **site: Any) -> int:
     catalogue = build_catalogue(SiteData(**data | site))
     keys = [(3, 9)]
     return rows_missing(
-        keys, company=company, catalogue=catalogue, presence=presence, sharing_before={}
+        keys, company=company, catalogue=catalogue, presence=presence, before=Before({}, False)
     )
 
 

@@ -484,15 +484,14 @@ def test_every_value_comes_back_out_of_the_file(url, prefix, authority, store, t
 
 @given(password=TEXT, user=TEXT.filter(bool))
 def test_every_password_comes_back_out_of_the_url(password, user):
+    password = f"secret{password}"
     for driver in ("mysql+pymysql", "postgresql+psycopg"):
         url = sa.URL.create(driver, user, password, "db.example", 3306, "moodle")
         written = plain(url).render_as_string(hide_password=False)
         text = config_text(MoodleSettings(url=written), StoreSettings(), "UTC")
         back = database_url(parse_settings(text).moodle, "moodle.url")
         assert (back.username, back.password) == (user, password)
-        assert (
-            password not in shown(back) or password in f"{driver}://{user}@db.example:3306/moodle"
-        )
+        assert "secret" not in shown(back)
 
 
 def test_the_text_is_toml_with_comments():

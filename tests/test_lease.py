@@ -22,26 +22,38 @@ from alxreport.lease import LEASE_SECONDS, process_mark, sync_lease
 from .conftest import Backend
 from .crowd import add_crowd
 from .harness import Harness
-from .runs import Program, ended, lease_owner
+from .moodle_site import Site
+from .runs import Program, ended
 
-CLAIM = """
-import sys, time
+PROCESSES = 8
+# One interpreter that becomes eight, so that all of them are ready within the same instant.
+CLAIM = f"""
+import os, sys, time
 from alxreport.database import open_store
 from alxreport.errors import AlreadyRunningError
 from alxreport.lease import sync_lease
 from alxreport.schema import store_tables
 from alxreport.settings import StoreSettings
-engine, tables = open_store(StoreSettings(url=sys.argv[1])), store_tables()
-with engine.connect():
-    pass
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    with sync_lease(engine, tables, int(time.time())):
-        print("got it", flush=True)
-        sys.stdin.readline()
-except AlreadyRunningError:
-    print("refused", flush=True)
+go, stay = os.pipe(), os.pipe()
+for number in range({PROCESSES}):
+    if os.fork() == 0:
+        os.close(go[1]), os.close(stay[1])
+        engine, tables = open_store(StoreSettings(url=sys.argv[1])), store_tables()
+        engine.connect().close()
+        os.write(1, b"ready\\n")
+        os.read(go[0], 1)
+        try:
+            with sync_lease(engine, tables, int(time.time())):
+                os.write(1, b"got it %d\\n" % os.getpid())
+                os.read(stay[0], 1)
+        except AlreadyRunningError:
+            os.write(1, b"refused\\n")
+        os._exit(0)
+for pipe in (go, stay):
+    sys.stdin.readline()
+    os.close(pipe[1])
+for number in range({PROCESSES}):
+    os.wait()
 """
 
 
@@ -86,38 +98,35 @@ def current(harness: Harness) -> Any:
 
 def test_one_of_eight_processes_gets_it(harness: Harness) -> None:
     command = [sys.executable, "-c", CLAIM, harness.settings.store.url]
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _number in range(8)]
-    try:
-        for process in processes:
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:  # together, as far as eight processes can
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        said = [process.stdout.readline().strip() for process in processes]
-        assert sorted(said) == ["got it"] + ["refused"] * 7
-        winner = processes[said.index("got it")]
-        assert current(harness).owner.split("|")[1] == str(winner.pid)
-    finally:
-        for process in processes:
-            process.communicate()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert [process.stdout.readline() for _ in range(PROCESSES)] == ["ready\n"] * PROCESSES
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        said = sorted(process.stdout.readline().strip() for _ in range(PROCESSES))
+        assert said[1:] == ["refused"] * (PROCESSES - 1)
+        assert said[0] == f"got it {current(harness).owner.split('|')[1]}"
     assert current(harness).owner == ""
 
 
 def test_first_runs_at_once_fill_one_store(backend: Backend, tmp_path: Path) -> None:
     """The store has no tables yet; each run ends well or finds another one at work."""
-    harness = Harness(f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/other.db")
-    harness.site.create()
-    add_crowd(harness.site, "crowd", 5)
-    harness.close()
-    url = backend.new_url()
-    program = Program(harness.settings.moodle.url, url, tmp_path)
-    ends = [ended(process) for process in [program.start("sync", "--quiet") for _ in range(4)]]
+    url, source = backend.new_url(), f"sqlite:///{tmp_path}/moodle.db"
+    engine = sa.create_engine(source)
+    add_crowd(Site(engine).create(), "crowd", 5)
+    engine.dispose()
+    program = Program(source, url, tmp_path)
+    ends = [ended(process) for process in [program.start("sync", "--quiet") for _ in range(3)]]
     assert {end.code for end in ends} <= {0, 75}, ends
     assert any(end.code == 0 for end in ends)
     assert all(not end.err and not end.out for end in ends), ends
-    assert program.run("sync", "--quiet").code == 0
-    assert lease_owner(url) == ""
+    harness = Harness(source, url)
+    assert harness.sync().created == 0
+    harness.check()
+    harness.close()
 
 
 def test_a_lease_of_another_host_counts_until_it_expires(harness: Harness) -> None:

@@ -19,7 +19,7 @@ from .harness import Harness
 from .moodle_edits import EDITS, NothingThere, random_edit
 
 # Server databases are slower by a factor of ten; the kinds of edits are the same everywhere.
-EXAMPLES = {"sqlite": 12, "mariadb": 3, "postgres": 3}
+EXAMPLES = {"sqlite": 30, "mariadb": 6, "postgres": 6}
 HOURS = (0, 1, 60, 3600, 3600, 86_400, 90 * 86_400, -1, -3600, -40 * 86_400)
 
 

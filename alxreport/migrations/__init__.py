@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import TYPE_CHECKING
 
 from alembic import command
@@ -11,19 +13,35 @@ from sqlalchemy.exc import DBAPIError
 from alxreport.database import store_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Engine
 
     from alxreport.schema import StoreTables
 
 
-def upgrade(engine: Engine, tables: StoreTables) -> None:
-    """Bring the store to the newest schema; run again, it goes on where it was interrupted."""
+ATTEMPTS = 8
+
+
+def upgrade(engine: Engine, tables: StoreTables, is_current: Callable[[], bool]) -> None:
+    """Bring the store to the newest schema; run again, it goes on where it was interrupted.
+
+    Another process may be doing the same: each step is safe to do twice, and who comes second
+    looks again until ``is_current``. Raises StoreError.
+    """
     config = Config()
     config.set_main_option("script_location", "alxreport:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["engine"] = engine
     config.attributes["tables"] = tables
-    try:
-        command.upgrade(config, "head")
-    except DBAPIError as error:
-        raise store_error(error) from error
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            command.upgrade(config, "head")
+        except DBAPIError as error:
+            if attempt == ATTEMPTS:
+                raise store_error(error) from error
+            time.sleep(random.uniform(0.1, 0.3) * attempt)  # noqa: S311
+            if is_current():
+                return
+        else:
+            return
