@@ -30,9 +30,10 @@ from alxreport.records import CompanyState, Content
 from alxreport.schema import StoreTables
 
 READ_ROWS = 5_000  # rows fetched with one statement
-WRITTEN_ROWS = 2_000  # and written
+WRITTEN_ROWS = 1_000  # and written
 LISTED_USERS = 500
-PART_BYTES = 512 * 1024  # well below every server's max_allowed_packet
+# Values in one statement: doubled by escaping, still below the smallest max_allowed_packet in use.
+PART_BYTES = 256 * 1024
 KEY = ("companyid", "userid", "courseid")
 # In the order of the table, in which Core numbers the values of an INSERT.
 WRITTEN = (
@@ -259,8 +260,14 @@ def _write(
     from_json = flavour(dialect).rows_from_json
     selected = from_json and from_json(WRITTEN, columns, same, dialect)
     if selected:
+        document = orjson.dumps(rows).decode()
+        if len(document) > PART_BYTES and len(changes) > 1:
+            half = len(changes) // 2
+            _write(connection, tables, statement, changes[:half], same)
+            _write(connection, tables, statement, changes[half:], same)
+            return
         head, _values, tail = re.split(r"(VALUES \([^)]*\))", str(compiled), maxsplit=1)
-        connection.exec_driver_sql(head + selected + tail, (orjson.dumps(rows).decode(),))
+        connection.exec_driver_sql(head + selected + tail, (document,))
         return
     company, now, revision = same["companyid"], same["last_updated"], same["revision"]
     # The driver gets tuples as they are: turning each into a dictionary and back, as Core's own
