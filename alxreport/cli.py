@@ -18,6 +18,7 @@ from alxreport.cli_options import (
     print_json,
     progress_bar,
     read_settings,
+    require_source,
 )
 from alxreport.command_group import CommandGroup, need_command
 
@@ -87,6 +88,7 @@ def sync(
     from alxreport.sync import dry_store, run_sync
 
     settings = read_settings(context, config)
+    require_source(settings)
     choice: dict[str, Any] = {
         "companies": company or (),
         "full": full,
@@ -130,7 +132,7 @@ def sync_state(
     from alxreport import switch
 
     settings = read_settings(context, config)
-    engine, tables = open_tables(context, settings, read_only=False)
+    engine, tables = open_tables(context, settings, read_only=action == "show")
     if action != "show":
         switch.set_switch(engine, tables, enabled=action == "enable")
     status = "Disabled" if switch.is_disabled(engine, tables) else "Active"

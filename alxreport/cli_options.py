@@ -38,6 +38,13 @@ def read_settings(context: typer.Context, config: Path | None) -> Settings:
     return settings
 
 
+def require_source(settings: Settings) -> None:
+    """Check that a Moodle database is configured, before a store is made for nothing."""
+    from alxreport.database import open_source
+
+    open_source(settings.moodle).dispose()
+
+
 def open_tables(
     context: typer.Context, settings: Settings, *, read_only: bool
 ) -> tuple[Engine, StoreTables]:

@@ -83,8 +83,9 @@ def export(
     context: typer.Context,
     company: OneCompany,
     form: Annotated[
-        Literal["json", "ndjson", "csv"], typer.Option("--format", help="How to print them.")
-    ] = "json",
+        Literal["json", "ndjson", "csv"] | None,
+        typer.Option("--format", help="How to print them; else by the ending of --output."),
+    ] = None,
     mode: Annotated[Literal["full"], typer.Option("--mode", help="Which rows.")] = "full",
     output: Annotated[
         Path | None,
@@ -113,7 +114,8 @@ def export(
     settings = read_settings(context, config)
     names, wanted = parse_fields(fields), parse_filter(courses, status)
     engine, tables = open_tables(context, settings, read_only=True)
-    form = "json" if as_json else form
+    ending = output.suffix.removeprefix(".").lower() if output else ""
+    form = "json" if as_json else form or (ending if ending in {"csv", "ndjson"} else "json")  # type: ignore[assignment]
     choice: dict[str, Any] = {"company": company, "form": form, "fields": names, "wanted": wanted}
     if output is None:
         write_export(engine, tables, sys.stdout.buffer, **choice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -40,7 +41,7 @@ class CommandGroup(TyperGroup):
             sys.exit(code)
         return code
 
-    def _run(self, words: list[str], **extra: Any) -> int:
+    def _run(self, words: list[str], **extra: Any) -> int:  # noqa: PLR0911  # one per way to end
         flags = words[: words.index("--")] if "--" in words else words
         as_json = "--json" in flags
         if "--debug" not in flags:
@@ -56,20 +57,30 @@ class CommandGroup(TyperGroup):
             # The reader has what it wanted. Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                return _unexpected(error, flags, as_json)
+            _tell("output", "The output cannot be written: the disk is full.", "", as_json)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except (KeyboardInterrupt, typer.Abort):
             _tell("interrupted", "Interrupted.", "", as_json)
             return INTERRUPTED
         except Exception as error:
             if hasattr(error, "format_message"):  # a usage error of the command line itself
                 return _usage(error, as_json)
-            if "--debug" in flags:
-                raise
-            what = f"Unexpected {type(error).__name__}: {error}"
-            _tell("unexpected", what, "This is a fault of alxreport; see it with --debug.", as_json)
-            return 1
+            return _unexpected(error, flags, as_json)
         if code == INTERRUPTED:  # Typer swallows the interrupt itself
             _tell("interrupted", "Interrupted.", "", as_json)
         return code if isinstance(code, int) else 0
+
+
+def _unexpected(error: Exception, flags: Sequence[str], as_json: bool) -> int:
+    if "--debug" in flags:
+        raise error
+    what = f"Unexpected {type(error).__name__}: {error}"
+    _tell("unexpected", what, "This is a fault of alxreport; see it with --debug.", as_json)
+    return 1
 
 
 def need_command(context: typer.Context) -> None:

@@ -276,13 +276,16 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 _SOURCE_HINTS: dict[Any, tuple[str, str]] = {
     1045: ("Moodle's database refuses the user or the password", "Check the name and password."),
-    1044: ("The user may not use Moodle's database", "GRANT SELECT on it to this user."),
+    1044: (
+        "The user has no rights on Moodle's database, or its name is misspelt",
+        "Check the name in moodle.url, and GRANT SELECT on it to this user.",
+    ),
     1049: ("There is no such Moodle database", "Check the database name in moodle.url."),
     1142: ("The user may not read a table of Moodle", "GRANT SELECT on all of its tables."),
     1146: ("A table of Moodle is missing", "Check moodle.prefix, and run 'alxreport doctor'."),
     1317: ("Moodle's database stopped the query", "Run the sync again."),
     "28P01": ("Moodle's database refuses the user or the password", "Check name and password."),
-    "28000": ("Moodle's database refuses the user", "Check the name and pg_hba.conf."),
+    "28000": ("Moodle's database refuses the user", "Check the user's name, and pg_hba.conf."),
     "3D000": ("There is no such Moodle database", "Check the database name in moodle.url."),
     "42501": ("The user may not read a table of Moodle", "GRANT SELECT on all of its tables."),
     "42P01": ("A table of Moodle is missing", "Check moodle.prefix, and run 'alxreport doctor'."),
@@ -297,7 +300,7 @@ def source_error(error: DBAPIError) -> SourceError:
         error_code(error),
         ("Moodle's database cannot be read", "Check that it runs and moodle.url is right."),
     )
-    return SourceError(f"{message}: {error_text(error)}", hint)
+    return SourceError(f"{message}: {error_text(error).rstrip('.')}.", hint)
 
 
 def _translate(engine: Engine, translate: Callable[[DBAPIError], AlxError]) -> Engine:

@@ -256,19 +256,19 @@ def flavour(dialect: Dialect) -> Flavour:
 def error_code(error: BaseException) -> Any:
     """Return the driver's own code of a database error: a number, an SQLSTATE or a name."""
     origin = getattr(error, "orig", None) or error
+    first = origin.args[0] if origin.args else None
+    if isinstance(first, int):
+        return first  # MySQL's own number says more than the SQLSTATE that may come with it
     code = getattr(origin, "sqlite_errorname", None) or getattr(origin, "sqlstate", None)
-    if code is None and origin.args:
-        first = origin.args[0]
-        # psycopg gives no SQLSTATE when connecting fails.
-        said = (state for words, state in _CONNECT_STATES if words in str(first))
-        code = first if isinstance(first, int) else next(said, None)
-    return code
+    # psycopg gives no SQLSTATE when connecting fails.
+    return code or next((state for words, state in _CONNECT_STATES if words in str(first)), None)
 
 
 _CONNECT_STATES = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
     ("no pg_hba.conf entry", "28000"),
+    ("role ", "28000"),
     ("does not exist", "3D000"),
 )
 _SECRETS = re.compile(r"(://[^:/@\s]+:)[^@\s]+@")

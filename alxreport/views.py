@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -176,12 +178,13 @@ def show_demo(out: Console, report: DemoReport) -> None:
     out.print("\n[bold]The next sync found all of it:[/bold]")
     show_sync(out, second)
     config = report.config
+    program = "alxreport" if shutil.which("alxreport") else sys.argv[0]
     out.print("\n[bold]Look for yourself:[/bold]")
     for command in (
-        f"alxreport company list --config {config}",
-        f"alxreport query --company {report.company} --limit 10 --format table --config {config}",
-        f"alxreport export --company {report.company} --format csv --config {config}",
-        f"alxreport verify --config {config}",
+        f"{program} company list --config {config}",
+        f"{program} query --company {report.company} --limit 10 --format table --config {config}",
+        f"{program} export --company {report.company} --format csv --config {config}",
+        f"{program} verify --config {config}",
     ):
         out.print(Text(f"  {command}"), soft_wrap=True)
 
