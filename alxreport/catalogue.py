@@ -99,7 +99,7 @@ def build_catalogue(
     courses = {
         courseid: Course(
             id=courseid,
-            fullname=fullname or "",
+            fullname=(fullname or "").replace("\0", ""),  # PostgreSQL stores no NUL
             visible=bool(visible),
             completion=site_completion and bool(completion),
             activities=frozenset(activities[courseid]),
@@ -227,4 +227,4 @@ def _number(text: str | None, *, default: int) -> int:
 
 def _numbers(text: str | None) -> list[int]:
     parts = (part.strip() for part in (text or "").split(","))
-    return [int(part) for part in parts if part.isdigit()]
+    return [int(part) for part in parts if part.isascii() and part.isdecimal()]

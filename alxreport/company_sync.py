@@ -201,7 +201,7 @@ def _merge(
         status="success",
         rows=expected_rows if whole else state.rows + counts[merge.CREATE] - counts[merge.DELETE],
         created=counts[merge.CREATE],
-        updated=counts[merge.UPDATE],
+        updated=counts[merge.UPDATE] + counts[merge.SCRUB],
         deleted=counts[merge.DELETE],
     )
     if connection is not None:

@@ -29,8 +29,9 @@ from alxreport.dialects import (
 from alxreport.errors import AlxError, ConfigError, SourceError, StoreError
 from alxreport.settings import DatabaseSettings, MoodleSettings, StoreSettings, read_password
 
-# SQLAlchemy logs what it meets while it cleans up after an error that is told anyway.
-logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
+# They log what they meet while they clean up after an error that is told anyway.
+for _name in ("sqlalchemy", "psycopg"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_WAIT_SECONDS = 30
@@ -199,6 +200,14 @@ def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
     """
     url = database_url(settings, "store.url")
     arguments = _connect_arguments(url, settings, "store.url")
+    if url.drivername == "mysql+pymysql":
+        # The server may be set up to cut a text that is too long, or to read quotes otherwise.
+        arguments["init_command"] = (
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES',"
+            f" innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+        )
+    elif url.drivername != "sqlite":
+        arguments["options"] = f"-c lock_timeout={LOCK_WAIT_SECONDS}s"
     if url.drivername != "sqlite":
         # Values by place, not by name: the bulk writer hands its tuples over as they are.
         engine = _engine(url, "store.url", connect_args=arguments, paramstyle="format")

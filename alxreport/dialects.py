@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     Insert,
+    String,
     and_,
     case,
     func,
@@ -40,6 +41,7 @@ class Flavour:
     snapshot: tuple[str, ...]  # opens one consistent read-only view of the source
     session: tuple[str, ...]  # settings of a source session, each within an ordinary user's rights
     optional_session: tuple[str, ...]  # the same, unknown to some versions
+    text: Callable[[ColumnElement[Any]], ColumnElement[Any]]  # a text column as Unicode
     pack: Callable[..., ColumnElement[Any]]
     set_hash: Callable[..., ColumnElement[Any]]
     upsert: Callable[[Insert, Sequence[str], Sequence[str]], Insert]
@@ -100,8 +102,11 @@ def _mysql_rows_from_json(
     version = dialect.server_version_info or (0,)
     if version < ((10, 6) if getattr(dialect, "is_mariadb", False) else (8, 0, 4)):
         return None
+    # Else MariaDB takes the database's character set, and says nothing about what it loses.
+    utf8 = " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" if dialect.is_mariadb else ""  # type: ignore[attr-defined]
     parts = ", ".join(
-        f"{name} {column.type.compile(dialect)} PATH '$[{place}]'"
+        f"{name} {column.type.compile(dialect)}{utf8 if isinstance(column.type, String) else ''}"
+        f" PATH '$[{place}]'"
         for place, (name, column) in enumerate(differing.items())
     )
     chosen = ", ".join(str(int(same[name])) if name in same else f"j.{name}" for name in names)
@@ -191,6 +196,9 @@ _MYSQL = Flavour(
     ),
     # Above 1,000 constants MariaDB would turn a list of learners into a join with a subquery.
     optional_session=("SET SESSION in_predicate_conversion_threshold = 0",),
+    # A column of another character set holds other bytes for the same text, or the same bytes
+    # for another text.
+    text=lambda column: func.convert(column.op("USING")(literal_column("utf8mb4"))),
     pack=_mysql_pack,
     set_hash=_mysql_set_hash,
     upsert=_mysql_upsert,
@@ -209,6 +217,7 @@ FLAVOURS: dict[str, Flavour] = {
         snapshot=("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",),
         session=(),
         optional_session=(),
+        text=lambda column: column,
         pack=_postgres_pack,
         set_hash=_postgres_set_hash,
         upsert=_postgres_upsert,
@@ -222,6 +231,7 @@ FLAVOURS: dict[str, Flavour] = {
         snapshot=("BEGIN",),
         session=(),
         optional_session=(),
+        text=lambda column: column,
         pack=_sqlite_pack,
         set_hash=_sqlite_set_hash,
         upsert=_sqlite_upsert,
@@ -277,6 +287,9 @@ _SECRETS = re.compile(r"(://[^:/@\s]+:)[^@\s]+@")
 def error_text(error: BaseException) -> str:
     """Return what the driver said, on one line, without a password."""
     origin = getattr(error, "orig", None) or error
+    primary = getattr(getattr(origin, "diag", None), "message_primary", None)
+    if primary:
+        return " ".join(str(primary).split())  # without the row that PostgreSQL adds in its detail
     parts = origin.args[1:] if origin.args and isinstance(origin.args[0], int) else origin.args
     text = " ".join(str(part) for part in parts if part) or type(origin).__name__
     return _SECRETS.sub(r"\1***@", " ".join(text.split()))

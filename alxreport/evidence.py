@@ -42,12 +42,13 @@ def fingerprint_statements(source: Source, now: int, bucket_bits: int) -> dict[s
     t = source.tables
     u, cu, ue = t.user.c, t.company_users.c, t.user_enrolments.c
     cc, cmc, ra = t.course_completions.c, t.course_modules_completion.c, t.role_assignments.c
+    # With their lengths, so that nothing can wander from one name into the next unseen.
+    names = [source.sql.text(_blank(c)) for c in (u.firstname, u.lastname, u.email, u.username)]
     open_now = case((_by_clock(source, now), 1), else_=0)
     hashed: dict[str, tuple[ColumnElement[Any], list[ColumnElement[Any]]]] = {
         "user": (
             u.id,
-            [u.id, u.deleted, u.suspended, *map(_blank, (u.firstname, u.lastname)),
-             *map(_blank, (u.email, u.username))],
+            [u.id, u.deleted, u.suspended, *names, *(func.length(name) for name in names)],
         ),
         "company_users": (cu.userid, [cu.id, cu.companyid, cu.userid, cu.suspended]),
         "user_enrolments": (
@@ -147,10 +148,7 @@ def learners_statement(
         select(
             member.c.companyid,
             u.id,
-            _blank(u.firstname),
-            _blank(u.lastname),
-            _blank(u.email),
-            _blank(u.username),
+            *(_blank(column) for column in (u.firstname, u.lastname, u.email, u.username)),
             *(
                 part.correlate(t.user).scalar_subquery()
                 for part in (enrolments, completions, activities, assignments)

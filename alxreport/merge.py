@@ -9,6 +9,7 @@ from typing import NamedTuple
 from alxreport.records import Content
 
 CREATE, UPDATE, DELETE = "create", "update", "delete"
+SCRUB = "scrub"  # a tombstone that still says something
 
 
 class Stored(NamedTuple):
@@ -21,7 +22,7 @@ class Stored(NamedTuple):
 class Change(NamedTuple):
     """One row to write. ``before`` is what is stored under its key, if anything."""
 
-    kind: str  # create, update or delete
+    kind: str  # create, update, delete or scrub
     content: Content  # of a deletion: the keys, every text blank
     before: Stored | None
 
@@ -68,3 +69,6 @@ def learner_changes(
     for courseid, before in stored.items():
         if not before.is_deleted and courseid not in expected:
             yield Change(DELETE, tombstone(before.content), before)
+        blank = tombstone(before.content)
+        if before.is_deleted and courseid not in expected and before.content != blank:
+            yield Change(SCRUB, blank, before)

@@ -146,6 +146,8 @@ def learner_rows(catalogue: Catalogue, company: Company, learner: Learner) -> di
     course_of = catalogue.activity_course.get
     done = Counter(map(course_of, states))  # failed ones are negative: there is no such module
     failed = {course_of(-module) for module in states if module < 0}
+    # PostgreSQL stores no NUL; a name reads the same in every store.
+    first, last, email, username = (name.replace("\0", "") for name in learner[2:6])
     rows: dict[int, Content] = {}
     for courseid in courseids:
         course = catalogue.courses[courseid]
@@ -160,12 +162,12 @@ def learner_rows(catalogue: Catalogue, company: Company, learner: Learner) -> di
         rows[courseid] = Content(
             learner.userid,
             courseid,
-            learner.firstname,
-            learner.lastname,
-            learner.email,
-            learner.username,
+            first,
+            last,
+            email,
+            username,
             course.fullname,
-            max(completed, 0),
+            completed,
             started if started > 0 else enrolment.timestart or enrolment.timecreated,
             percent,
             course_status(completed, started, percent, bool(done[courseid]) or courseid in failed),

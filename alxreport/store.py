@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from alxreport.dialects import bucket_of, flavour
-from alxreport.merge import DELETE, Change, Stored
+from alxreport.merge import DELETE, SCRUB, Change, Stored
 from alxreport.records import CompanyState, Content
 from alxreport.schema import StoreTables
 
@@ -58,6 +58,20 @@ def company_states(connection: Connection, tables: StoreTables) -> dict[int, Com
     return {row[0]: CompanyState(*row) for row in rows}
 
 
+def unlisted_companies(connection: Connection, tables: StoreTables) -> dict[int, CompanyState]:
+    """Return companies that have live rows but of which nothing is known: somebody wrote them."""
+    rows, known = tables.reporting.c, tables.sync_status.c
+    found = connection.scalars(
+        select(rows.companyid)
+        .where(rows.is_deleted == 0, rows.companyid.not_in(select(known.companyid)))
+        .distinct()
+    )
+    return {
+        company: CompanyState(company, f"id:{company}", "", False, False, None, 0, 0, None, "", "")
+        for company in found
+    }
+
+
 def save_company(connection: Connection, tables: StoreTables, state: CompanyState) -> None:
     """Write what is known of one company."""
     t = tables.sync_status
@@ -85,7 +99,7 @@ def touch_companies(
     t = tables.sync_status
     statement = (
         update(t)
-        .where(t.c.companyid.in_(bindparam(None, list(companies), expanding=True)))
+        .where(t.c.companyid.in_(_numbers(companies)))
         .values(position=version, synced_at=now, last_status="success", last_error=None)
     )
     connection.execute(statement)
@@ -255,7 +269,7 @@ def _write(
     dialect = connection.dialect
     compiled = statement.compile(dialect=dialect, column_keys=list(WRITTEN))
     assert tuple(compiled.positiontup or ()) == WRITTEN, "the table's columns were reordered"  # noqa: S101
-    rows = [(*change.content, 1 if change.kind == DELETE else 0) for change in changes]
+    rows = [(*change.content, 1 if change.kind in {DELETE, SCRUB} else 0) for change in changes]
     columns = {name: tables.reporting.c[name] for name in DIFFERING}
     from_json = flavour(dialect).rows_from_json
     selected = from_json and from_json(WRITTEN, columns, same, dialect)

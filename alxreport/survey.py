@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from alxreport import company_settings, evidence, fingerprints, moodle, store
 from alxreport.catalogue import Catalogue, build_catalogue
-from alxreport.errors import SourceError
+from alxreport.errors import SourceError, StoreError
 from alxreport.fingerprints import Movement, Position
 from alxreport.records import CompanyState, SiteData
 from alxreport.schema import StoreTables
@@ -119,7 +120,9 @@ def load_positions(
     for version in {s.position for s in states.values() if s.position is not None}:
         data = store.load_position(connection, tables, version)
         if data is not None:
-            found[version] = fingerprints.decode(data)
+            # A damaged one is as good as none: its companies are derived again.
+            with suppress(StoreError):
+                found[version] = fingerprints.decode(data)
     return found
 
 

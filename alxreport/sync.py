@@ -147,6 +147,8 @@ def _attempt(task: _Task, lease: Lease | None, number: int | None) -> RunReport:
         with reading(engine) as stored:
             seen = surveys.take(source, stored, tables, settings, task.now)
             states = store.company_states(stored, tables)
+            if task.full:
+                states |= store.unlisted_companies(stored, tables)
             positions = surveys.load_positions(stored, tables, states)
             surveys.refuse_emptied(
                 seen,

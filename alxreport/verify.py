@@ -26,7 +26,12 @@ from alxreport.sync import run_sync
 PENDING, WRONG = "pending", "wrong"
 # Differences named one by one; all are counted.
 LISTED = 10_000
-PROBLEMS = {merge.CREATE: "missing", merge.UPDATE: "different", merge.DELETE: "surplus"}
+PROBLEMS = {
+    merge.SCRUB: "different",
+    merge.CREATE: "missing",
+    merge.UPDATE: "different",
+    merge.DELETE: "surplus",
+}
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ def run_verify(
     ):
         seen = surveys.take(source, stored, tables, settings, now)
         states = store.company_states(stored, tables)
+        unlisted = store.unlisted_companies(stored, tables)
+        states |= unlisted
         positions = surveys.load_positions(stored, tables, states)
         moved = surveys.movements(seen, states, positions)
         here = seen.catalogue.companies
@@ -137,7 +144,7 @@ def run_verify(
                     company in scope.picked
                     and change.content.userid >> fingerprints.BUCKET_BITS in scope.buckets
                 )
-                kind = PENDING if in_scope else WRONG
+                kind = PENDING if in_scope and company not in unlisted else WRONG
                 counts[kind] += 1
                 if len(listed) < LISTED:
                     listed.append(_difference(company, name, kind, change))
@@ -151,7 +158,8 @@ def run_verify(
     repaired = False
     if repair and wrong:
         report = run_sync(settings, engine, tables, companies=wrong, full=True, now=now)
-        repaired = report.status == "success"
+        again = run_verify(settings, engine, tables, companies=wrong, now=now)
+        repaired = report.status == "success" and not again.wrong
     seconds = round(time.monotonic() - started, 3)
     return VerifyReport(tuple(verdicts), tuple(listed), repaired, seconds)
 
