@@ -158,7 +158,7 @@ def run_verify(
     repaired = False
     if repair and wrong:
         report = run_sync(settings, engine, tables, companies=wrong, full=True, now=now)
-        again = run_verify(settings, engine, tables, companies=wrong, now=now)
+        again = run_verify(settings, engine, tables, companies=companies, now=now)
         repaired = report.status == "success" and not again.wrong
     seconds = round(time.monotonic() - started, 3)
     return VerifyReport(tuple(verdicts), tuple(listed), repaired, seconds)
