@@ -16,14 +16,9 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
+from alxreport.database_errors import source_error, store_error
 from alxreport.dialects import (
-    BUSY_CODES,
-    FULL_CODES,
-    GONE_CODES,
-    TRANSIENT_CODES,
     SqliteSetHash,
-    error_code,
-    error_text,
     flavour,
 )
 from alxreport.errors import AlxError, ConfigError, SourceError, StoreError
@@ -283,35 +278,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-_SOURCE_HINTS: dict[Any, tuple[str, str]] = {
-    1045: ("Moodle's database refuses the user or the password", "Check the name and password."),
-    1044: (
-        "The user has no rights on Moodle's database, or its name is misspelt",
-        "Check the name in moodle.url, and GRANT SELECT on it to this user.",
-    ),
-    1049: ("There is no such Moodle database", "Check the database name in moodle.url."),
-    1142: ("The user may not read a table of Moodle", "GRANT SELECT on all of its tables."),
-    1146: ("A table of Moodle is missing", "Check moodle.prefix, and run 'alxreport doctor'."),
-    1317: ("Moodle's database stopped the query", "Run the sync again."),
-    "28P01": ("Moodle's database refuses the user or the password", "Check name and password."),
-    "28000": ("Moodle's database refuses the user", "Check the user's name, and pg_hba.conf."),
-    "3D000": ("There is no such Moodle database", "Check the database name in moodle.url."),
-    "42501": ("The user may not read a table of Moodle", "GRANT SELECT on all of its tables."),
-    "42P01": ("A table of Moodle is missing", "Check moodle.prefix, and run 'alxreport doctor'."),
-    "SQLITE_NOTADB": ("Moodle's database file is not a database", "Check moodle.url."),
-    "SQLITE_CANTOPEN": ("Moodle's database file cannot be opened", "Check its path and rights."),
-}
-
-
-def source_error(error: DBAPIError) -> SourceError:
-    """Return the SourceError that says what ``error`` means and what to do."""
-    message, hint = _SOURCE_HINTS.get(
-        error_code(error),
-        ("Moodle's database cannot be read", "Check that it runs and moodle.url is right."),
-    )
-    return SourceError(f"{message}: {error_text(error).rstrip('.')}.", hint)
-
-
 def _translate(engine: Engine, translate: Callable[[DBAPIError], AlxError]) -> Engine:
     """Let every database error on an engine leave as an error for people, whoever caused it."""
 
@@ -325,32 +291,3 @@ def _translate(engine: Engine, translate: Callable[[DBAPIError], AlxError]) -> E
             raise translate(found) from context.original_exception
 
     return engine
-
-
-def store_error(error: DBAPIError) -> StoreError:
-    """Return the StoreError that says what ``error`` means and what to do."""
-    code, text = error_code(error), error_text(error)
-    full = code in FULL_CODES or str(code).startswith("SQLITE_IOERR")
-    if full or "disk is full" in text or "No space left" in text:
-        return StoreError(
-            f"The store's disk is full or does not work: {text}",
-            "Free some space there; the next sync goes on.",
-            fatal=True,
-        )
-    if code in BUSY_CODES:
-        hint = "Another process writes to it; try again."
-        return StoreError(f"The store is busy: {text}", hint, transient=True)
-    if code in TRANSIENT_CODES:
-        return StoreError(f"The store gave way: {text}", "Try again.", transient=True)
-    if code in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
-        return StoreError(
-            f"The store file is not a sound database: {text}",
-            "Restore it from a backup, or move it away: the next sync makes and fills a new one.",
-            fatal=True,
-        )
-    if code in {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_READONLY_DIRECTORY"}:
-        hint = "Let this user write to the file and its folder."
-        return StoreError(f"The store cannot be written: {text}", hint, fatal=True)
-    gone = code in GONE_CODES or error.connection_invalidated
-    hint = "Check store.url, and that the server runs and lets this user in."
-    return StoreError(f"The store cannot be used: {text}", hint, fatal=bool(gone))

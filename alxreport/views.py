@@ -179,6 +179,8 @@ def show_demo(out: Console, report: DemoReport) -> None:
     show_sync(out, second)
     config = report.config
     program = "alxreport" if shutil.which("alxreport") else sys.argv[0]
+    if program.endswith("__main__.py"):
+        program = f"{sys.executable} -m alxreport"
     out.print("\n[bold]Look for yourself:[/bold]")
     for command in (
         f"{program} company list --config {config}",

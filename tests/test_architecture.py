@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1] / "alxreport"
 GROUND, DATABASE, PURE, PARTS, SERVICES, FACES = range(6)
 LAYERS = {
     GROUND: "__init__ settings records errors",
-    DATABASE: "dialects database address schema migrations moodle_tables",
+    DATABASE: "dialects database database_errors address schema migrations moodle_tables",
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"
     " php_tokens php_statements",
     PARTS: "moodle evidence store lease history switch company_settings checks grants"

@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from alxreport.database import source_error, store_error, writing
+from alxreport.database import writing
+from alxreport.database_errors import source_error, store_error
 from alxreport.dialects import error_code
 
 from .conftest import Backend

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 
-from alxreport.database import store_error
+from alxreport.database_errors import store_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
