@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from alxreport import __version__, cli_read, cli_setup
+from alxreport import __version__
 from alxreport.cli_options import (
     Companies,
     Config,
@@ -20,10 +20,27 @@ from alxreport.cli_options import (
     read_settings,
     require_source,
 )
-from alxreport.command_group import CommandGroup, need_command
+from alxreport.command_group import Table, group_of, need_command
+
+COMMANDS: Table = {
+    "sync": ("cli:sync", "Bring the reporting table up to date with Moodle."),
+    "sync-state": ("cli:sync_state", "Show the sync's switch, or set it."),
+    "verify": ("cli:verify", "Compare the reporting table with Moodle, row for row."),
+    "explain": ("cli:explain", "Tell why a row says what it says, or why there is none."),
+    "query": ("cli_read:query", "Print one page of a company's progress."),
+    "export": ("cli_read:export", "Print all rows of one company."),
+    "powerbi": ("cli_read:powerbi", "Write what Power BI needs to load a company's rows."),
+    "company": ("cli_company:app", "The companies, and what is set for each."),
+    "token": ("cli_tokens:app", "The credentials with which a company's rows are asked for."),
+    "limit": ("cli_tokens:limit_app", "How many requests a company may make a day."),
+    "cache": ("cli_tokens:cache_app", "The pages that are kept for an hour."),
+    "init": ("cli_setup:init", "Write the configuration, after trying both databases."),
+    "doctor": ("cli_setup:doctor", "Check the set-up and say what to do about each finding."),
+    "demo": ("cli_setup:demo", "Build a made-up site and play an hour; no server, no network."),
+}
 
 app = typer.Typer(
-    cls=CommandGroup,
+    cls=group_of(COMMANDS),
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,9 +48,6 @@ app = typer.Typer(
     help="Exact learner progress from IOMAD/Moodle for Power BI.",
     epilog="Start with 'alxreport demo', or with 'alxreport init' on a Moodle server.",
 )
-company_app = typer.Typer(invoke_without_command=True, help="The companies that can be asked for.")
-company_app.callback()(need_command)
-app.add_typer(company_app, name="company")
 
 FAILED_COMPANIES, DIFFERENCES = 7, 8
 
@@ -63,7 +77,6 @@ def _root(
     need_command(context)
 
 
-@app.command()
 def sync(
     context: typer.Context,
     company: Companies = None,
@@ -117,7 +130,6 @@ def sync(
         raise typer.Exit(FAILED_COMPANIES)
 
 
-@app.command("sync-state")
 def sync_state(
     context: typer.Context,
     action: Annotated[
@@ -142,7 +154,6 @@ def sync_state(
         typer.echo(f"Status: {status}")
 
 
-@app.command()
 def verify(
     context: typer.Context,
     company: Companies = None,
@@ -171,7 +182,6 @@ def verify(
         raise typer.Exit(DIFFERENCES)
 
 
-@app.command()
 def explain(
     context: typer.Context,
     company: OneCompany,
@@ -200,11 +210,3 @@ def explain(
         from alxreport import views
 
         views.show_explanation(views.console(sys.stdout), told)
-
-
-company_app.command("list")(cli_read.company_list)
-app.command()(cli_read.query)
-app.command()(cli_read.export)
-app.command()(cli_setup.init)
-app.command()(cli_setup.doctor)
-app.command()(cli_setup.demo)

@@ -11,7 +11,9 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from alxreport.admission import Caller
     from alxreport.schema import StoreTables
+    from alxreport.sessions import Store
     from alxreport.settings import Settings
 
 Config = Annotated[
@@ -26,6 +28,19 @@ Companies = Annotated[
 OneCompany = Annotated[
     str, typer.Option("--company", metavar="C", help="Short name, id, or id:NUMBER.")
 ]
+
+AnyCompany = Annotated[
+    str | None,
+    typer.Option("--company", metavar="C", help="Short name, id, or id:NUMBER; the token's if one"),
+]
+NamedCompany = Annotated[str, typer.Argument(metavar="C", help="Short name, id, or id:NUMBER.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", metavar="FILE",
+        help="Ask with the token in this file, - for stdin; else with ALXREPORT_TOKEN if set.",
+    ),
+]  # fmt: skip
 
 
 def read_settings(context: typer.Context, config: Path | None) -> Settings:
@@ -59,11 +74,42 @@ def open_tables(
     return engine, tables
 
 
+def open_requests(context: typer.Context, settings: Settings) -> Store:
+    """Open the store for requests and for what is set about them; it has to be there."""
+    from alxreport.sessions import open_requests as opened
+
+    store = opened(settings.store)
+    context.call_on_close(store.close)
+    return store
+
+
+def caller(endpoint: str, company: str | None, token_file: Path | None) -> Caller:
+    """Return who asks: the bearer of a token on this machine, or the local operator."""
+    from alxreport.admission import Caller
+    from alxreport.settings import environment_token, user_name
+
+    token = environment_token() if token_file is None else _token_in(token_file)
+    agent = f"cli:{user_name()}"
+    return Caller(endpoint, "" if token is None else "127.0.0.1", agent, token, company)
+
+
+def _token_in(path: Path) -> str:
+    from alxreport.errors import UsageError
+
+    try:
+        data = sys.stdin.buffer.read(4096) if str(path) == "-" else path.read_bytes()[:4096]
+    except OSError as error:
+        raise UsageError(
+            f"The token file {path} cannot be read: {error.strerror}.", "Check --token-file."
+        ) from error
+    return data.decode("utf-8-sig", "replace").strip()
+
+
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON on stdout."""
     import orjson
 
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE, default=list))
 
 
 def progress_bar(*, enabled: bool) -> Any:

@@ -1,4 +1,4 @@
-"""The one place where an error becomes text, JSON and an exit code."""
+"""Commands that are built when they are needed, and errors as text, JSON and exit code."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from typing import Any
+from importlib import import_module
+from typing import Any, ClassVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from alxreport.errors import AlxError
+from alxreport.token_form import without_secrets
 
 INTERRUPTED = 130
 
@@ -22,8 +24,67 @@ class _ReaderGoneError(Exception):
     """Whoever read our output closed it."""
 
 
+# Where each command of a group is, as module:function, and its line in the help.
+Table = Mapping[str, tuple[str, str]]
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands of a group, each built when it is looked up.
+
+    Typer looks at every option of every command at the start; one run needs one of them.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            place, _help = self._table[name]
+            module, _, attribute = place.partition(":")
+            found = getattr(import_module(f"alxreport.{module}"), attribute)
+            if not isinstance(found, typer.Typer):
+                alone = typer.Typer(add_completion=False)
+                alone.command(name)(found)
+                found = alone
+            self._built[name] = typer.main.get_command(found)
+        return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+def group_of(table: Table) -> type[CommandGroup]:
+    """Return the class of a group with these commands."""
+    return type("Group", (CommandGroup,), {"table": table})
+
+
 class CommandGroup(TyperGroup):
     """A Typer group that ends every run with the contract's exit code and one clear message."""
+
+    table: ClassVar[Table] = {}
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = _Commands(self.table)
+        self._listing = False
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or for a list of them only its name and what it does."""
+        if self._listing and cmd_name in self.table:
+            return TyperCommand(cmd_name, help=self.table[cmd_name][1], callback=None)
+        return super().get_command(ctx, cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, for which no command is built."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a closed pipe leaves under a name that Typer does not act on."""
@@ -104,6 +165,8 @@ def _usage(error: Any, as_json: bool) -> int:
 
 
 def _tell(code: str, message: str, hint: str, as_json: bool) -> None:
+    # Whatever was typed where a name belongs may have been a token.
+    message, hint = without_secrets(message), without_secrets(hint)
     if as_json:
         text = json.dumps({"error": {"code": code, "message": message, "hint": hint}})
     else:

@@ -14,7 +14,7 @@ from operator import attrgetter
 
 from sqlalchemy import Connection, Engine
 
-from alxreport import evidence, fingerprints, guard, history, merge, store
+from alxreport import cache, evidence, fingerprints, guard, history, merge, store, tokens
 from alxreport.database import reading, writing
 from alxreport.errors import AlreadyRunningError, SourceError, StoreError
 from alxreport.fingerprints import Movement, Position
@@ -22,6 +22,7 @@ from alxreport.lease import Lease
 from alxreport.progress import learner_rows
 from alxreport.records import CompanyResult, CompanyState, Content, Learner
 from alxreport.schema import StoreTables
+from alxreport.sessions import ServerSession
 from alxreport.survey import Scope, Survey
 
 # A company's transaction that lost against another one is tried again as a whole, this often.
@@ -208,7 +209,24 @@ def _merge(
         new = _described(run, company, state, result.rows, revision if result.changed else None)
         store.save_company(connection, run.tables, new)
         history.record_results(connection, run.tables, run.run or 0, [result])
+        if result.changed:
+            store.save_revision(connection, run.tables, revision, company=company, now=run.now)
+        _tell_requests(run, connection, company, changed=result.changed, gone=here is None)
     return result
+
+
+def _tell_requests(
+    run: Run, connection: Connection, company: int, *, changed: bool, gone: bool
+) -> None:
+    """Drop a changed company's cached pages, and the tokens of one that is gone.
+
+    Moodle may give its id to another company.
+    """
+    session = ServerSession(connection, run.tables.prefix)
+    if changed or gone:
+        cache.clear(session, company=company)
+    if gone:
+        tokens.revoke_all(session, company=company, now=run.now)
 
 
 def _new_state(company: int) -> CompanyState:
@@ -306,6 +324,7 @@ def finish_untouched(run: Run) -> None:
                     state.shortname, state.name, state.suspended, state.gone,
                 ):  # fmt: skip
                     store.save_company(connection, run.tables, new)
+                    _tell_requests(run, connection, company, changed=True, gone=new.gone)
             history.record_results(connection, run.tables, run.run or 0, results)
     for result in results:
         run.done(result)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
-from alxreport.dialects import (
+from alxreport.error_codes import (
     BUSY_CODES,
     FULL_CODES,
     GONE_CODES,
@@ -36,7 +34,7 @@ _SOURCE_HINTS: dict[Any, tuple[str, str]] = {
 }
 
 
-def source_error(error: DBAPIError) -> SourceError:
+def source_error(error: Exception) -> SourceError:
     """Return the SourceError that says what ``error`` means and what to do."""
     message, hint = _SOURCE_HINTS.get(
         error_code(error),
@@ -45,7 +43,7 @@ def source_error(error: DBAPIError) -> SourceError:
     return SourceError(f"{message}: {error_text(error).rstrip('.')}.", hint)
 
 
-def store_error(error: DBAPIError) -> StoreError:
+def store_error(error: Exception) -> StoreError:
     """Return the StoreError that says what ``error`` means and what to do."""
     code, text = error_code(error), error_text(error)
     full = code in FULL_CODES or str(code).startswith("SQLITE_IOERR")
@@ -69,6 +67,6 @@ def store_error(error: DBAPIError) -> StoreError:
     if code in {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_READONLY_DIRECTORY"}:
         hint = "Let this user write to the file and its folder."
         return StoreError(f"The store cannot be written: {text}", hint, fatal=True)
-    gone = code in GONE_CODES or error.connection_invalidated
+    gone = code in GONE_CODES or getattr(error, "connection_invalidated", False)
     hint = "Check store.url, and that the server runs and lets this user in."
     return StoreError(f"The store cannot be used: {text}", hint, fatal=bool(gone))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -250,46 +249,6 @@ def bucket_of(userid: ColumnElement[Any], bits: int) -> ColumnElement[Any]:
     return userid.op(">>")(literal_column(str(int(bits))))
 
 
-# What the drivers' error codes mean: numbers of MySQL, SQLSTATEs of PostgreSQL, names of SQLite.
-FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", 1021, 1114, "53100"})
-BUSY_CODES = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", 1205, "55P03"})
-# A deadlock or a certification lost in a cluster: the whole transaction may be tried again.
-TRANSIENT_CODES = frozenset({1213, 1047, 2006, 2013, "40001", "40P01", "57P01"})
-GONE_CODES = frozenset({2002, 2003, 2005, 1045, 1049, "28P01", "3D000", "57P03"})
-
-
 def flavour(dialect: Dialect) -> Flavour:
     """Return the SQL of the database behind ``dialect``."""
     return FLAVOURS[dialect.name]
-
-
-def error_code(error: BaseException) -> Any:
-    """Return the driver's own code of a database error: a number, an SQLSTATE or a name."""
-    origin = getattr(error, "orig", None) or error
-    first = origin.args[0] if origin.args else None
-    if isinstance(first, int):
-        return first  # MySQL's own number says more than the SQLSTATE that may come with it
-    code = getattr(origin, "sqlite_errorname", None) or getattr(origin, "sqlstate", None)
-    # psycopg gives no SQLSTATE when connecting fails.
-    return code or next((state for words, state in _CONNECT_STATES if words in str(first)), None)
-
-
-_CONNECT_STATES = (
-    ("password authentication failed", "28P01"),
-    ("no password supplied", "28P01"),
-    ("no pg_hba.conf entry", "28000"),
-    ("role ", "28000"),
-    ("does not exist", "3D000"),
-)
-_SECRETS = re.compile(r"(://[^:/@\s]+:)[^@\s]+@")
-
-
-def error_text(error: BaseException) -> str:
-    """Return what the driver said, on one line, without a password."""
-    origin = getattr(error, "orig", None) or error
-    primary = getattr(getattr(origin, "diag", None), "message_primary", None)
-    if primary:
-        return " ".join(str(primary).split())  # without the row that PostgreSQL adds in its detail
-    parts = origin.args[1:] if origin.args and isinstance(origin.args[0], int) else origin.args
-    text = " ".join(str(part) for part in parts if part) or type(origin).__name__
-    return _SECRETS.sub(r"\1***@", " ".join(text.split()))

@@ -19,7 +19,6 @@ from alxreport.dialects import flavour
 from alxreport.errors import AlxError, ConfigError, StoreError
 from alxreport.records import CompanyState
 from alxreport.schema import (
-    SCHEMA_VERSION,
     StoreTables,
     refuse_foreign,
     schema_version,
@@ -27,6 +26,7 @@ from alxreport.schema import (
 )
 from alxreport.settings import Settings
 from alxreport.store import company_states
+from alxreport.store_names import SCHEMA_VERSION
 
 OVERDUE_SECONDS = 2 * 3600
 SHOWN_COMPANIES = 5

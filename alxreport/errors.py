@@ -65,8 +65,41 @@ class NeverSyncedError(DatabaseError):
     code = "never_synced"
 
 
+class ResyncError(UsageError):
+    """A delta that cannot be continued: everything has to be read again."""
+
+    code = "resync_required"
+
+
+class NotAuthorisedError(AlxError):
+    """A credential that does not allow what was asked.
+
+    ``reason`` is a short word for the log: unknown, malformed, expired, revoked, network, company,
+    gone or disabled.
+    """
+
+    exit_code = 4
+    code = "not_authorised"
+
+    def __init__(self, message: str, hint: str = "", *, reason: str) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class RateLimitError(AlxError):
+    """A company's budget of the day is spent; it is new at ``resets_at`` (unix seconds)."""
+
+    exit_code = 5
+    code = "rate_limit"
+
+    def __init__(self, message: str, hint: str, *, limit: int, resets_at: int) -> None:
+        super().__init__(message, hint)
+        self.limit = limit
+        self.resets_at = resets_at
+
+
 class NotFoundError(AlxError):
-    """No such company, user or course."""
+    """No such company, token, user or course."""
 
     exit_code = 6
     code = "not_found"

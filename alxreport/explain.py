@@ -29,6 +29,7 @@ from alxreport.explain_source import (
 from alxreport.progress import learner_rows, percentage
 from alxreport.records import CompanyState, Content
 from alxreport.schema import StoreTables
+from alxreport.sessions import ServerSession
 from alxreport.settings import Settings
 
 
@@ -107,8 +108,8 @@ def explain(
         default = settings.sync.include_untracked
         known = _StoreSide(
             store.company_states(stored, tables),
-            company_settings.switched_off(stored, tables),
-            company_settings.untracked_too(stored, tables, default),
+            company_settings.switched_off(ServerSession(stored, tables.prefix)),
+            company_settings.untracked_too(ServerSession(stored, tables.prefix), default),
             default,
         )
     # Not nested: the store is held by nobody while the source is read.

@@ -1,134 +1,143 @@
-"""All rows of one company as JSON, NDJSON or CSV, streamed in flat memory."""
+"""All rows of one company as JSON, NDJSON, CSV or Parquet, streamed in flat memory."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeAlias
 
 import orjson
-from sqlalchemy import Connection, Engine
 
-from alxreport.database import reading
-from alxreport.dialects import flavour
-from alxreport.errors import AlxError, UsageError
+from alxreport import reporting_table
+from alxreport.admission import Ask, Caller, Visit, admitted
+from alxreport.errors import ConfigError
 from alxreport.listing import (
-    Filter,
-    field_columns,
-    json_text,
+    IS_DELETED,
+    TEXTS,
+    TIMES,
+    Listing,
+    cell,
+    cells_maker,
+    conditions,
+    order,
+    raw_columns,
     record_maker,
-    rows_statement,
+    sqlite_cells,
+    sqlite_json,
 )
-from alxreport.query import synced_company
-from alxreport.schema import StoreTables
+from alxreport.marks import write_delta
+from alxreport.rate_limit import Budget
+from alxreport.sessions import Session, Store
+from alxreport.settings import Settings
 
 STREAM_ROWS = 2_000
+PARQUET_ROWS = 20_000  # a row group: what is held in memory at once
+FORMATS = ("json", "ndjson", "csv", "parquet")
 # Slices of output, each with the number of records in it.
 Chunks: TypeAlias = Generator[tuple[int, bytes], None, None]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# A cell that begins like this is run as a formula by a spreadsheet.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote; ``delta`` is what the next one may begin with."""
+
+    rows: int
+    mode: str
+    delta: str
+    budget: Budget | None
+    warnings: tuple[str, ...] = ()
 
 
 def export(
-    engine: Engine,
-    tables: StoreTables,
+    store: Store,
+    settings: Settings,
+    caller: Caller,
+    ask: Ask,
     out: BinaryIO,
     *,
-    company: str,
     form: str,
-    fields: tuple[str, ...],
-    wanted: Filter,
-) -> int:
-    """Write all live rows of a company to ``out``; return their number.
+    now: int,
+) -> Exported:
+    """Write all rows that are asked for to ``out``.
 
-    ``form`` is json (one array), ndjson (one record a line) or csv (RFC 4180, with a header; no
-    cell can run as a formula). Raises NotFoundError or NeverSyncedError before anything is written.
+    ``form`` is json (one array), ndjson (one record a line), csv (RFC 4180, with a header; no
+    cell can run as a formula) or parquet. Whatever the way in refuses is raised before anything
+    is written; see ``admission.admitted``.
     """
-    with reading(engine) as connection:
-        state = synced_company(connection, tables, company)
-        if form == "csv":
-            chunks = _csv_chunks(_rows(connection, tables, state.id, fields, wanted), fields)
-            return _write(out, chunks)
-        texts = _json_texts(connection, tables, state.id, fields, wanted)
-        if form == "ndjson":
-            return _write(out, ((count, text + b"\n") for count, text in texts(b"\n")))
-        return _write_array(out, texts(b",\n"))
+    writer = parquet_writer() if form == "parquet" else None
+    with admitted(store, settings, caller, ask, now) as visit:
+        # Closed also when the reader goes, and while the transaction is still open.
+        with store.reading() as session, closing(_chunks(session, visit, form, writer)) as chunks:
+            for count, data in chunks:
+                out.write(data)
+                visit.rows += count
+        out.flush()
+    delta = write_delta(visit.key, visit.plan.begun)
+    return Exported(visit.rows, visit.plan.mode, delta, visit.budget, tuple(visit.warnings))
+
+
+def _chunks(session: Session, visit: Visit, form: str, parquet: Any) -> Chunks:
+    listing = visit.plan.listing
+    if form == "csv":
+        return _csv(session, listing)
+    if form == "parquet":
+        return _parquet(session, listing, *parquet)
+    if form == "ndjson":
+        return ((count, text + b"\n") for count, text in _texts(session, listing, b"\n"))
+    return _array(_texts(session, listing, b",\n"))
 
 
 def _rows(
-    connection: Connection,
-    tables: StoreTables,
-    company: int,
-    fields: tuple[str, ...],
-    wanted: Filter,
-) -> Iterator[list[Any]]:
-    columns = field_columns(tables, fields)
-    statement = rows_statement(tables, company=company, wanted=wanted, columns=columns)
-    with connection.execute(statement.execution_options(yield_per=STREAM_ROWS)) as result:
-        yield from map(list, result.partitions())
+    session: Session, listing: Listing, columns: Sequence[str], size: int = STREAM_ROWS
+) -> Iterator[Sequence[Sequence[Any]]]:
+    walk = True
+    if listing.since is not None:
+        rows = reporting_table.standing(session, company=listing.company)
+        changed = reporting_table.count_rows(session, listing)
+        walk = reporting_table.walks(listing, changed, rows.rows if rows else 0)
+    where, values = conditions(listing, walk=walk)
+    sql = (
+        f"SELECT {', '.join(columns)} FROM {session.names.reporting}"  # noqa: S608
+        f" WHERE {where} {order(walk=walk)}"
+    )
+    return session.stream(sql, values, size)
 
 
-def _json_texts(
-    connection: Connection,
-    tables: StoreTables,
-    company: int,
-    fields: tuple[str, ...],
-    wanted: Filter,
-) -> Callable[[bytes], Chunks]:
-    """Return a function that yields slices of records, joined by what it is given."""
-
-    text = json_text(tables, fields, flavour(connection.dialect))
-
-    def built(joint: bytes) -> Chunks:
-        columns = [] if text is None else [text]
-        statement = rows_statement(tables, company=company, wanted=wanted, columns=columns)
+def _texts(session: Session, listing: Listing, joint: bytes) -> Chunks:
+    """Yield slices of JSON records, joined by what is given."""
+    if session.kind == "sqlite":
         glue = joint.decode()
-        with connection.execute(statement.execution_options(yield_per=STREAM_ROWS)) as result:
-            for part in result.scalars().partitions():
-                yield len(part), glue.join(part).encode()
-
-    def other(joint: bytes) -> Chunks:
-        record = record_maker(fields)
-        for part in _rows(connection, tables, company, fields, wanted):
-            yield len(part), joint.join(orjson.dumps(record(row)) for row in part)
-
-    return other if text is None else built
+        for part in _rows(session, listing, [sqlite_json(listing)]):
+            yield len(part), glue.join([row[0] for row in part]).encode()
+        return
+    record = record_maker(listing)
+    for part in _rows(session, listing, raw_columns(listing)):
+        yield len(part), joint.join([orjson.dumps(record(row)) for row in part])
 
 
-def _write(out: BinaryIO, chunks: Chunks) -> int:
-    total = 0
-    with closing(chunks):  # also when the reader goes: while the connection is still open
-        for count, data in chunks:
-            out.write(data)
-            total += count
-    return total
+def _array(texts: Chunks) -> Chunks:
+    with closing(texts):
+        yield 0, b"["
+        begun = False
+        for count, data in texts:
+            yield count, (b",\n" if begun else b"\n") + data
+            begun = True
+        yield 0, b"\n]\n" if begun else b"]\n"
 
 
-def _write_array(out: BinaryIO, chunks: Chunks) -> int:
-    total = 0
-    with closing(chunks):
-        out.write(b"[")
-        for count, data in chunks:
-            out.write(b",\n" if total else b"\n")
-            out.write(data)
-            total += count
-    out.write(b"\n]\n" if total else b"]\n")
-    return total
-
-
-def _csv_chunks(parts: Iterator[list[Any]], fields: tuple[str, ...]) -> Chunks:
-    record = record_maker(fields)
+def _csv(session: Session, listing: Listing) -> Chunks:
+    written = session.kind == "sqlite"
+    columns = sqlite_cells(listing) if written else raw_columns(listing)
+    cells = cells_maker(listing)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(fields)
-    for part in parts:
-        writer.writerows([[cell(value) for value in record(row).values()] for row in part])
+    writer.writerow(listing.names)
+    for part in _rows(session, listing, columns):
+        writer.writerows(part if written else [cells(row) for row in part])
         yield len(part), text.getvalue().encode()
         text.seek(0)
         text.truncate()
@@ -136,57 +145,94 @@ def _csv_chunks(parts: Iterator[list[Any]], fields: tuple[str, ...]) -> Chunks:
         yield 0, text.getvalue().encode()
 
 
-def csv_text(records: list[dict[str, Any]], fields: tuple[str, ...]) -> bytes:
+def csv_text(records: list[dict[str, Any]], names: Sequence[str]) -> bytes:
     """Return records as CSV with a header, as ``export`` writes it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(fields)
+    writer.writerow(names)
     writer.writerows([[cell(value) for value in record.values()] for record in records])
     return text.getvalue().encode()
 
 
-def cell(value: Any) -> Any:
-    """Return a value as a cell that no spreadsheet runs: a text in front of it where needed."""
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return "" if value is None else value
-
-
-@contextmanager
-def whole_file(path: Path, *, mark: bytes = b"") -> Iterator[BinaryIO]:
-    """Yield a file that appears as ``path`` when the block succeeds, or not at all; mode 0600.
-
-    ``mark`` is written first, such as a byte order mark. Raises UsageError when the folder cannot
-    be written to.
-    """
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory.", "Name a file in --output.")
-    if path.exists() and not path.is_file():
-        # A device or a pipe: it is written to, not replaced.
-        with path.open("wb") as file:
-            file.write(mark)
-            yield file
-        return
+def parquet_writer() -> tuple[Any, Any]:
+    """Return the two modules that write Parquet; ConfigError where they are not installed."""
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}.", "Name another file in --output."
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ConfigError(
+            "Parquet needs the package pyarrow.", "Run: pip install 'alxreport[parquet]'"
         ) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(mark)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException as error:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-        if isinstance(error, OSError):
-            raise AlxError(
-                f"{path} cannot be written: {error.strerror}.",
-                "Nothing was left behind; make room, or name another file.",
-            ) from error
-        raise
+    return pyarrow, parquet
+
+
+def _parquet(session: Session, listing: Listing, pyarrow: Any, parquet: Any) -> Chunks:
+    moment = pyarrow.timestamp("ms", tz="UTC")
+    schema = pyarrow.schema([(name, _parquet_type(name, pyarrow)) for name in listing.names])
+    sink = _Sink()
+    with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for part in _rows(session, listing, raw_columns(listing), PARQUET_ROWS):
+            arrays = []
+            for name, column in zip(listing.names, zip(*part, strict=True), strict=True):
+                values: Any = column
+                if name in TIMES:
+                    values = [_milliseconds(value) for value in column]
+                elif name == "percentage":
+                    values = [float(value) for value in column]
+                elif name == IS_DELETED:
+                    values = [bool(value) for value in column]
+                kind = moment if name in TIMES else schema.field(name).type
+                arrays.append(pyarrow.array(values, type=kind))
+            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            yield len(part), sink.taken()
+    yield 0, sink.taken()
+
+
+# 1 January of the year 1 and the last second of 9999: what the other formats can write, too.
+_FIRST_TIME, _LAST_TIME = -62_135_596_800, 253_402_300_799
+
+
+def _milliseconds(seconds: int) -> int | None:
+    return seconds * 1000 if seconds and _FIRST_TIME <= seconds <= _LAST_TIME else None
+
+
+def _parquet_type(name: str, pyarrow: Any) -> Any:
+    if name in TIMES:
+        return pyarrow.timestamp("ms", tz="UTC")
+    if name in TEXTS:
+        return pyarrow.string()
+    kinds = {"percentage": pyarrow.float64(), IS_DELETED: pyarrow.bool_()}
+    return kinds.get(name, pyarrow.int64())
+
+
+class _Sink:
+    """A file for Parquet's writer, whose content is taken away while it grows."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: Any) -> int:
+        """Take a part of the file."""
+        part = bytes(data)
+        self._parts.append(part)
+        self._size += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        """Return how much was written in all."""
+        return self._size
+
+    def flush(self) -> None:
+        """Do nothing: what is written can be taken at once."""
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+    def taken(self) -> bytes:
+        """Return what was written since the last time."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data

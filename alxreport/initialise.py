@@ -13,7 +13,7 @@ from alxreport import probes
 from alxreport.address import is_local_mysql, plain, same_database, shown
 from alxreport.config_file import config_text, write_config
 from alxreport.database import database_url, open_source, open_store, snapshot
-from alxreport.dialects import error_code
+from alxreport.error_codes import error_code
 from alxreport.errors import ConfigError, SourceError, UsageError
 from alxreport.moodle import inspect
 from alxreport.moodle_config import (

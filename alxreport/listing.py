@@ -1,17 +1,13 @@
-"""One company's rows as records: which fields, in which order, in which form."""
+"""One company's rows as records: which rows, which fields, in which order, in which form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select
-
-from alxreport.dialects import Flavour
 from alxreport.errors import UsageError
 from alxreport.records import iso_time
-from alxreport.schema import StoreTables
 
 # The plugin's twelve, in its order, then those that can be switched on.
 DEFAULT_FIELDS = (
@@ -20,10 +16,18 @@ DEFAULT_FIELDS = (
     "percentage", "status",
 )  # fmt: skip
 MORE_FIELDS = ("username", "companyid", "last_updated")
+FIELDS = DEFAULT_FIELDS + MORE_FIELDS
+IS_DELETED = "is_deleted"  # told of each record of an increment, after its fields
 STATUSES = ("completed", "in_progress", "not_started")
 # Fields that show a column of another name.
 COLUMNS = {"timecompleted_unix": "timecompleted", "timestarted_unix": "timestarted"}
 TIMES = frozenset({"timecompleted", "timestarted", "last_updated"})
+TEXTS = frozenset({"firstname", "lastname", "email", "coursename", "username", "status"})
+# Without these a reader cannot tell which of its rows a record replaces.
+KEYS = ("userid", "courseid")
+LARGEST_ID = 2**63 - 1
+# A cell that begins like this is run as a formula by a spreadsheet.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,58 @@ class Filter:
     courses: tuple[int, ...] = ()
     status: str | None = None
 
+    def covers(self, other: Filter) -> bool:
+        """Tell whether who has read the rows of this filter knows those of the other."""
+        courses = not self.courses or (
+            bool(other.courses) and set(other.courses) <= set(self.courses)
+        )
+        return courses and self.status in {None, other.status}
 
-def parse_fields(text: str | None) -> tuple[str, ...]:
-    """Return the fields named in a list such as ``userid,email``; UsageError for an unknown one."""
+
+@dataclass(frozen=True)
+class Listing:
+    """The rows of one answer and the form of their records.
+
+    ``since`` and ``upto`` are revisions: rows that changed after the one and not after the other,
+    deletions included. Without ``since`` all live rows are listed.
+    """
+
+    company: int
+    fields: tuple[str, ...]
+    wanted: Filter = Filter()
+    tells_deleted: bool = False
+    since: int | None = None
+    upto: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The keys of a record."""
+        return (*self.fields, IS_DELETED) if self.tells_deleted else self.fields
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A page's records as the text of a JSON array."""
+
+    body: bytes
+    count: int
+    more: bool  # whether rows follow
+    last: tuple[int, int]  # user and course of its last row
+
+
+def parse_fields(text: str | None) -> tuple[str, ...] | None:
+    """Return the fields named in a list such as ``userid,email``, None for no list.
+
+    Raises UsageError for an unknown one.
+    """
     if text is None:
-        return DEFAULT_FIELDS
+        return None
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in DEFAULT_FIELDS + MORE_FIELDS]
+    unknown = [name for name in names if name not in FIELDS]
     if unknown or not names:
         raise UsageError(
             f"There is no field {unknown[0]!r}." if unknown else "--fields names no field.",
-            f"The fields are {', '.join(DEFAULT_FIELDS + MORE_FIELDS)}.",
+            f"The fields are {', '.join(FIELDS)}.",
         )
     return names
 
@@ -55,60 +100,159 @@ def parse_filter(courses: str | None, status: str | None) -> Filter:
         parts = [part.strip() for part in courses.split(",") if part.strip()]
         if not parts or not all(part.isdecimal() and part.isascii() for part in parts):
             raise UsageError("--courses is not a list of course ids.", "Write --courses 7,9")
-        ids = tuple(int(part) for part in parts)
-        if max(ids) >= 2**63:
+        ids = tuple(sorted({int(part[-20:]) if len(part) <= 20 else 2**64 for part in parts}))
+        if ids[-1] > LARGEST_ID:
             raise UsageError("--courses has a number that no course has.", "Write --courses 7,9")
     if status is not None and status not in STATUSES:
         raise UsageError(f"There is no status {status!r}.", f"It is one of {', '.join(STATUSES)}.")
     return Filter(ids, status)
 
 
-def rows_statement(
-    tables: StoreTables, *, company: int, wanted: Filter, columns: Iterable[ColumnElement[Any]]
-) -> Select[Any]:
-    """Return the SELECT of a company's live rows in the order of every listing."""
-    t = tables.reporting.c
-    statement = (
-        select(*columns)
-        .where(t.companyid == company, t.is_deleted == 0)
-        .order_by(t.userid, t.courseid)
-    )
-    if wanted.courses:
-        statement = statement.where(t.courseid.in_(wanted.courses))
-    if wanted.status:
-        statement = statement.where(t.status == wanted.status)
-    return statement
+def field_bits(fields: Sequence[str]) -> int:
+    """Return the set of fields as a number."""
+    return sum(1 << FIELDS.index(name) for name in set(fields))
 
 
-def field_columns(tables: StoreTables, fields: Sequence[str]) -> list[ColumnElement[Any]]:
-    """Return the table's column behind each field."""
-    t = tables.reporting.c
-    return [t[COLUMNS.get(name, name)].label(name) for name in fields]
+def conditions(
+    listing: Listing, after: tuple[int, int] | None = None, *, walk: bool = True
+) -> tuple[str, dict[str, Any]]:
+    """Return what follows WHERE, and its values; ``after`` is the key of the row before.
+
+    ``walk`` says which index is to be used: the key's, in whose order the rows are listed, or the
+    revision's. A column with ``+ 0`` is taken from neither on any server.
+    """
+    free, bound = ("", " + 0") if walk else (" + 0", "")
+    parts, values = ["companyid = :company"], {"company": listing.company}
+    if listing.since is None:
+        parts.append("is_deleted = 0")
+        if listing.wanted.status:
+            parts.append("status = :status")
+    else:
+        parts.append(f"revision{bound} > :since AND revision{bound} <= :upto")
+        values |= {"since": listing.since, "upto": listing.upto}
+    if listing.wanted.status:
+        values["status"] = listing.wanted.status  # type: ignore[assignment]
+    if listing.wanted.courses:
+        parts.append(f"courseid IN ({', '.join(map(str, listing.wanted.courses))})")
+    if after is not None:
+        # The one form of "after this key" that all three servers answer from the index.
+        parts.append(
+            f"userid{free} >= :after_user AND (userid > :after_user OR courseid > :after_course)"
+        )
+        values |= {"after_user": after[0], "after_course": after[1]}
+    return " AND ".join(parts), values
 
 
-def record_maker(fields: Sequence[str]) -> Callable[[Sequence[Any]], dict[str, Any]]:
-    """Return a function from the values of ``field_columns`` to a record for JSON."""
-    names = tuple(fields)
-    times = [place for place, name in enumerate(names) if name in TIMES]
+def order(*, walk: bool = True) -> str:
+    """Return the order of every listing; see ``conditions`` for ``walk``."""
+    return "ORDER BY userid, courseid" if walk else "ORDER BY userid + 0, courseid + 0"
+
+
+def _gone(listing: Listing) -> str:
+    """Return the condition under which a record is told as deleted.
+
+    A row that left the filter is one: whoever keeps the filtered rows has to drop it.
+    """
+    if listing.since is None:
+        return "1 = 0"
+    return "is_deleted = 1 OR status <> :status" if listing.wanted.status else "is_deleted = 1"
+
+
+def raw_columns(listing: Listing) -> list[str]:
+    """Return the SQL of each field's value as stored, and of ``is_deleted`` where it is told."""
+    columns = [COLUMNS.get(name, name) for name in listing.fields]
+    if listing.since is not None and listing.wanted.status:
+        hidden = _gone(listing)
+        columns = [
+            name if name in {*KEYS, "companyid", "last_updated"}
+            else f"CASE WHEN {hidden} THEN {_blank(name)} ELSE {name} END"
+            for name in columns
+        ]  # fmt: skip
+    if listing.tells_deleted:
+        columns.append(f"CASE WHEN {_gone(listing)} THEN 1 ELSE 0 END")
+    return columns
+
+
+def _blank(column: str) -> str:
+    if column == "percentage":
+        return "0.0"
+    return "''" if column in TEXTS else "0"
+
+
+def record_maker(listing: Listing) -> Callable[[Sequence[Any]], dict[str, Any]]:
+    """Return a function from the values of ``raw_columns`` to a record for JSON."""
+    names = listing.names
+    makers: list[tuple[int, Callable[[Any], Any]]] = []
+    for place, name in enumerate(names):
+        if name in TIMES:
+            makers.append((place, iso_time))
+        elif name == "percentage":
+            makers.append((place, float))
+        elif name == IS_DELETED:
+            makers.append((place, bool))
 
     def record(values: Sequence[Any]) -> dict[str, Any]:
         row = list(values)
-        for place in times:
-            row[place] = iso_time(row[place])
+        for place, make in makers:
+            row[place] = make(row[place])
         return dict(zip(names, row, strict=True))
 
     return record
 
 
-def json_text(
-    tables: StoreTables, fields: Sequence[str], sql: Flavour
-) -> ColumnElement[str] | None:
-    """Return the expression by which the server writes a record's JSON text, if it does that well.
+def sqlite_json(listing: Listing) -> str:
+    """Return the SQL by which SQLite writes a record as JSON text.
 
-    It says what ``record_maker`` says; a test compares the two. SQLite builds the text in half of
-    the time that it takes here.
+    It says what ``record_maker`` says, in half of the time that Python takes; a test compares them.
     """
-    if sql.json_object is None:
-        return None
-    t = tables.reporting.c
-    return sql.json_object([(name, t[COLUMNS.get(name, name)], name in TIMES) for name in fields])
+    members: list[str] = []
+    for name, column in zip(listing.names, raw_columns(listing), strict=True):
+        value = column
+        if name in TIMES:
+            value = _sqlite_time(column)
+        elif name == IS_DELETED:
+            value = f"json(CASE WHEN {_gone(listing)} THEN 'true' ELSE 'false' END)"
+        members.append(f"'{name}', {value}")
+    return f"json_object({', '.join(members)})"
+
+
+def sqlite_cells(listing: Listing) -> list[str]:
+    """Return the SQL by which SQLite writes the cells of a CSV line; see ``cells_maker``."""
+    cells: list[str] = []
+    for name, column in zip(listing.names, raw_columns(listing), strict=True):
+        if name in TIMES:
+            cells.append(_sqlite_time(column))
+        elif name == IS_DELETED:
+            cells.append(f"CASE WHEN {_gone(listing)} THEN 'true' ELSE 'false' END")
+        elif name in TEXTS:
+            starts = ", ".join(f"char({ord(start)})" for start in FORMULA_STARTS)
+            cells.append(
+                f"CASE WHEN substr({column}, 1, 1) IN ({starts}) THEN '''' || {column}"
+                f" ELSE {column} END"
+            )
+        else:
+            cells.append(column)
+    return cells
+
+
+def _sqlite_time(column: str) -> str:
+    # The years that Python's calendar has, too.
+    return (
+        f"CASE WHEN {column} <> 0 AND {column} BETWEEN -62135596800 AND 253402300799"
+        f" THEN strftime('%Y-%m-%dT%H:%M:%SZ', {column}, 'unixepoch') END"
+    )
+
+
+def cell(value: Any) -> Any:
+    """Return a record's value as a cell that no spreadsheet runs: a text in front where needed."""
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return f"'{value}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else value
+
+
+def cells_maker(listing: Listing) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return a function from the values of ``raw_columns`` to the cells of a CSV line."""
+    record = record_maker(listing)
+    return lambda values: [cell(value) for value in record(values).values()]

@@ -1,136 +1,132 @@
-"""Reading one company's progress: a page for ``query``, the list of companies."""
+"""One page of a company's progress: through the way in, from the cache or the table, to the log."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func
+import orjson
 
-from alxreport import store
-from alxreport.companies import find_company
-from alxreport.database import reading
-from alxreport.errors import NeverSyncedError, UsageError
-from alxreport.listing import (
-    DEFAULT_FIELDS,
-    Filter,
-    field_columns,
-    record_maker,
-    rows_statement,
-)
-from alxreport.records import CompanyState, iso_time
-from alxreport.schema import StoreTables
+from alxreport import cache, rate_limit, reporting_table
+from alxreport.admission import Ask, Caller, Visit, admitted, promise_mark
+from alxreport.cache import Entry
+from alxreport.listing import Slice
+from alxreport.marks import write_cursor, write_delta
+from alxreport.question import next_cursor
+from alxreport.rate_limit import Budget
+from alxreport.records import iso_time
+from alxreport.sessions import Session, Store
+from alxreport.settings import Settings
 
-DEFAULT_LIMIT = 100
+MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a company's rows, with the keys and the order of the JSON that it becomes."""
+    """One page: ``head`` has the keys of the page object up to ``data``, ``body`` the records."""
 
-    company: dict[str, Any]
-    mode: str
-    limit: int
-    offset: int
-    count: int
-    total: int
-    next: str | None
-    delta: str | None
-    revision: int
-    synced_at: str | None
-    cached: bool
-    data: list[dict[str, Any]]
+    head: dict[str, Any]
+    body: bytes  # a JSON array
+    names: tuple[str, ...]  # keys of each record
+    budget: Budget | None
+    warnings: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the page for JSON."""
-        return asdict(self)
+    def json(self) -> bytes:
+        """Return the page object as JSON text."""
+        return orjson.dumps(self.head)[:-1] + b',"data":' + self.body + b"}"
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records."""
+        found: list[dict[str, Any]] = orjson.loads(self.body)
+        return found
 
 
-def list_companies(engine: Engine, tables: StoreTables) -> list[dict[str, Any]]:
-    """Return every company that the last sync saw, by name."""
-    with reading(engine) as connection:
-        states = store.company_states(connection, tables).values()
-    return [
-        {
-            "id": state.id,
-            "shortname": state.shortname,
-            "name": state.name,
-            "suspended": state.suspended,
-            "rows": state.rows,
-            "synced_at": iso_time(state.synced_at),
-        }
-        for state in sorted(states, key=lambda state: (state.name.casefold(), state.id))
-        if not state.gone
-    ]
+def query_page(store: Store, settings: Settings, caller: Caller, ask: Ask, now: int) -> Page:
+    """Return one page of a company's rows, ordered by user and course.
 
-
-def synced_company(connection: Connection, tables: StoreTables, name: str) -> CompanyState:
-    """Return the company that ``name`` means, as far as it may be read.
-
-    Raises NotFoundError for an unknown one, NeverSyncedError before its first successful sync: an
-    empty answer would look like a company without learners.
+    See ``admission.admitted`` for what is raised; nothing is returned of a request that is not in
+    the log.
     """
-    states = store.company_states(connection, tables)
-    if not states:
-        raise NeverSyncedError("No company was ever synced.", "Run 'alxreport sync' first.")
-    state = find_company([state for state in states.values() if not state.gone], name)
-    if state.synced_at is None:
-        raise NeverSyncedError(
-            f"The company {state.shortname!r} was never synced.",
-            "Run 'alxreport sync' and look at its errors.",
-        )
-    return state
+    with admitted(store, settings, caller, ask, now) as visit:
+        entry = _entry(store, settings, visit, now)
+        visit.rows = entry.page.count
+        following = _following(visit, entry)
+    plan, page = visit.plan, entry.page
+    delta = write_delta(visit.key, plan.begun) if plan.whole and not page.more else None
+    head = {
+        "company": {
+            "id": visit.company.id,
+            "shortname": visit.company.shortname,
+            "name": visit.company.name,
+        },
+        "mode": plan.mode,
+        "limit": plan.limit,
+        "offset": plan.before,
+        "count": page.count,
+        "total": entry.total if plan.total is None else plan.total,
+        "next": following,
+        "delta": delta,
+        "revision": plan.begun.revision,
+        "synced_at": iso_time(visit.company.synced_at),
+        "cached": visit.cache == "hit",
+    }
+    return Page(head, page.body, plan.listing.names, visit.budget, tuple(visit.warnings))
 
 
-def query_page(
-    engine: Engine,
-    tables: StoreTables,
-    *,
-    company: str,
-    limit: int = DEFAULT_LIMIT,
-    offset: int = 0,
-    max_limit: int,
-    fields: tuple[str, ...] = DEFAULT_FIELDS,
-) -> Page:
-    """Return one page of a company's live rows, ordered by user and course.
-
-    Raises UsageError for a limit outside 1..``max_limit`` or a negative offset.
-    """
-    if not 1 <= limit <= max_limit:
-        raise UsageError(f"--limit must be 1 to {max_limit}, not {limit}.", "Page with --offset.")
-    if not 0 <= offset < 2**63:
-        raise UsageError(f"--offset cannot be {offset}.", "The first page has --offset 0.")
-    t = tables.reporting.c
-    with reading(engine) as connection:
-        state = synced_company(connection, tables, company)
-        everything = Filter()
-        rows = connection.execute(
-            rows_statement(
-                tables,
-                company=state.id,
-                wanted=everything,
-                columns=field_columns(tables, fields),
+def _entry(store: Store, settings: Settings, visit: Visit, now: int) -> Entry:
+    """Return the page from the cache, else from the table, to be kept."""
+    plan, minutes = visit.plan, visit.options.cache_minutes
+    company, revision = visit.company.id, visit.company.revision
+    key = plan.question_key
+    if minutes:
+        found = cache.get(store, key, company=company, revision=revision, now=now)
+        if found is not None:
+            visit.cache = "hit"
+            return found
+        visit.cache = "miss"
+    entry, read_revision = store.read(lambda session: _read(session, visit))
+    if minutes and read_revision == revision:
+        most = settings.requests.cache_megabytes * MEGABYTE
+        visit.closing.append(
+            lambda session: cache.put(
+                session, key, entry, company=company, revision=revision, now=now,
+                minutes=minutes, most_bytes=most,
             )
-            .limit(limit)
-            .offset(offset)
-        ).all()
-        total = connection.scalar(
-            rows_statement(
-                tables, company=state.id, wanted=everything, columns=[func.count(t.id)]
-            ).order_by(None)
-        )
-    record = record_maker(fields)
-    return Page(
-        company={"id": state.id, "shortname": state.shortname, "name": state.name},
-        mode="full",
-        limit=limit,
-        offset=offset,
-        count=len(rows),
-        total=int(total or 0),
-        next=None,
-        delta=None,
-        revision=state.revision,
-        synced_at=iso_time(state.synced_at),
-        cached=False,
-        data=[record(row) for row in rows],
+        )  # fmt: skip
+    return entry
+
+
+def _read(session: Session, visit: Visit) -> tuple[Entry, int]:
+    """Return a page of the table, and the revision at which it was read."""
+    plan = visit.plan
+    now = reporting_table.standing(session, company=visit.company.id) or visit.company
+    plain = plan.listing.since is None and not (
+        plan.listing.wanted.courses or plan.listing.wanted.status
     )
+    if plan.total is not None:
+        total = plan.total
+    else:
+        total = now.rows if plain else reporting_table.count_rows(session, plan.listing)
+    page: Slice = reporting_table.read_slice(
+        session, plan.listing, limit=plan.limit, after=plan.after, offset=plan.offset,
+        walk=reporting_table.walks(plan.listing, total, now.rows),
+    )  # fmt: skip
+    return Entry(page, total), now.revision
+
+
+def _following(visit: Visit, entry: Entry) -> str | None:
+    """Return the cursor of the next page, promised to whoever paid for the first one."""
+    plan, page = visit.plan, entry.page
+    if not page.more:
+        return None
+    total = entry.total if plan.total is None else plan.total
+    following = write_cursor(visit.key, next_cursor(plan, page, total))
+    token = visit.token
+    if token is not None:
+        visit.closing.append(
+            lambda session: rate_limit.promise(
+                session, promise_mark(following), company=visit.company.id, token=token.id,
+                started_at=visit.series_began,
+            )
+        )  # fmt: skip
+    return following

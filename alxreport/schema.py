@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import (
     REAL,
@@ -15,7 +14,6 @@ from sqlalchemy import (
     Engine,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     Numeric,
     SmallInteger,
@@ -27,25 +25,15 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.mysql import LONGBLOB
 from sqlalchemy.types import TypeEngine
 
 from alxreport.database import connecting
 from alxreport.errors import StoreError
+from alxreport.request_schema import MYSQL, Blob, Id, number, request_tables, words
+from alxreport.store_names import PLUGIN_PREFIX, SCHEMA_VERSION
 
-SCHEMA_VERSION = "0001"
-PLUGIN_PREFIX = "local_alx_api_"
-
-Id = BigInteger().with_variant(Integer, "sqlite")
-Blob = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 # SQLite would keep 100.00 as the integer 100 in a NUMERIC column.
 Percent: TypeEngine[float] = Numeric(5, 2, asdecimal=False).with_variant(REAL(), "sqlite")
-
-_MYSQL: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-}
 
 
 @dataclass(frozen=True)
@@ -63,6 +51,13 @@ class StoreTables:
     settings: Table
     leases: Table
     meta: Table
+    revisions: Table
+    tokens: Table
+    usage: Table
+    series: Table
+    refusals: Table
+    cache: Table
+    logs: Table
 
 
 @lru_cache
@@ -70,12 +65,6 @@ def store_tables(prefix: str = "") -> StoreTables:
     """Return the store's tables behind ``store.table_prefix``."""
     meta = MetaData()
     name = prefix + PLUGIN_PREFIX
-
-    def number(column: str, default: str | None = "0") -> Column[int]:
-        return Column(column, BigInteger, nullable=False, server_default=default)
-
-    def words(column: str, length: int) -> Column[str]:
-        return Column(column, String(length), nullable=False, server_default="")
 
     return StoreTables(
         metadata=meta,
@@ -105,7 +94,7 @@ def store_tables(prefix: str = "") -> StoreTables:
             # The order of every listing, so that a page is one walk along this index.
             UniqueConstraint("companyid", "userid", "courseid", name=f"{name}reporting_key"),
             Index(f"{name}reporting_rev", "companyid", "revision"),
-            **_MYSQL,
+            **MYSQL,
         ),
         sync_status=Table(
             f"{name}sync_status",
@@ -118,10 +107,11 @@ def store_tables(prefix: str = "") -> StoreTables:
             Column("position", BigInteger),
             number("revision"),
             number("live_rows"),
+            number("purged_revision"),
             Column("synced_at", BigInteger),
             words("last_status", 20),
             Column("last_error", Text),
-            **_MYSQL,
+            **MYSQL,
         ),
         positions=Table(
             f"{name}positions",
@@ -129,7 +119,7 @@ def store_tables(prefix: str = "") -> StoreTables:
             Column("version", BigInteger, primary_key=True, autoincrement=False),
             Column("part", Integer, primary_key=True, autoincrement=False),
             Column("data", Blob, nullable=False),
-            **_MYSQL,
+            **MYSQL,
         ),
         runs=Table(
             f"{name}sync_runs",
@@ -148,7 +138,7 @@ def store_tables(prefix: str = "") -> StoreTables:
             number("errors"),
             Column("error", Text),
             Index(f"{name}sync_runs_at", "started_at"),
-            **_MYSQL,
+            **MYSQL,
         ),
         results=Table(
             f"{name}sync_results",
@@ -162,7 +152,7 @@ def store_tables(prefix: str = "") -> StoreTables:
             number("deleted"),
             number("duration_ms"),
             Column("error", Text),
-            **_MYSQL,
+            **MYSQL,
         ),
         settings=Table(
             f"{name}settings",
@@ -171,7 +161,7 @@ def store_tables(prefix: str = "") -> StoreTables:
             Column("name", String(100), primary_key=True),
             words("value", 255),
             number("changed_at"),
-            **_MYSQL,
+            **MYSQL,
         ),
         leases=Table(
             f"{name}leases",
@@ -179,15 +169,16 @@ def store_tables(prefix: str = "") -> StoreTables:
             Column("name", String(50), primary_key=True),
             words("owner", 255),
             number("expires_at"),
-            **_MYSQL,
+            **MYSQL,
         ),
         meta=Table(
             f"{name}meta",
             meta,
             Column("name", String(50), primary_key=True),
             words("value", 255),
-            **_MYSQL,
+            **MYSQL,
         ),
+        **request_tables(meta, name),
     )
 
 

@@ -15,6 +15,7 @@ from alxreport.errors import ConfigError
 
 SYSTEM_CONFIG = Path("/etc/alxreport/config.toml")
 TLS_MODES = ("off", "require", "verify")
+SYNC_MODES = ("full", "incremental", "auto", "disabled")
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,16 @@ class SyncSettings:
 
 @dataclass(frozen=True)
 class RequestSettings:
-    """How requests are answered."""
+    """How requests are answered, where a company has no setting of its own."""
 
-    timezone: str = "UTC"
-    max_limit: int = 1000
+    timezone: str = "UTC"  # in which the day of the rate limit begins
+    rate_limit: int = 100  # requests of a company a day, 0 = unlimited
+    max_limit: int = 1000  # rows a page
+    sync_mode: str = "full"  # of a request that names none
+    sync_window_hours: int = 24
+    cache_minutes: int = 60  # 0 = off
+    cache_megabytes: int = 256
+    log_retention_days: int = 90
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,21 @@ def load_settings(
     return replace(settings, moodle=moodle, store=store)
 
 
+def environment_token(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the token in ``ALXREPORT_TOKEN``, None when it is not set; it may be empty."""
+    return environ.get("ALXREPORT_TOKEN")
+
+
+def user_name() -> str:
+    """Return the name of the user that runs this process, or his number."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError, AttributeError):
+        return str(os.getuid()) if hasattr(os, "getuid") else "user"
+
+
 def read_config(path: Path) -> str:
     """Return the text of the configuration file at ``path``."""
     try:
@@ -165,6 +187,14 @@ def parse_settings(text: str, path: Path | None = None) -> Settings:
                 f"{where}: tls = {section.tls!r} is not one of {', '.join(TLS_MODES)}.",
                 "Use 'require' for encryption, 'verify' to check the server's certificate too.",
             )
+    if settings.requests.sync_mode not in SYNC_MODES:
+        raise ConfigError(
+            f"{where}: requests.sync_mode = {settings.requests.sync_mode!r} is not one of"
+            f" {', '.join(SYNC_MODES)}.",
+            "Correct that line.",
+        )
+    if settings.requests.max_limit < 1:
+        raise ConfigError(f"{where}: requests.max_limit must be 1 or more.", "Correct that line.")
     return _check_mode(settings)
 
 

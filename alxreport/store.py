@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
@@ -90,6 +91,34 @@ def save_company(connection: Connection, tables: StoreTables, state: CompanyStat
     statement = update(t).where(t.c.companyid == state.id).values(values)
     if connection.execute(statement).rowcount == 0:
         connection.execute(insert(t).values(companyid=state.id, **values))
+
+
+def save_revision(
+    connection: Connection, tables: StoreTables, revision: int, *, company: int, now: int
+) -> None:
+    """Give a company's new revision its random mark.
+
+    A store that was restored counts the same numbers again; the marks tell the histories apart.
+    """
+    t = tables.revisions
+    connection.execute(delete(t).where(t.c.companyid == company, t.c.revision >= revision))
+    connection.execute(
+        insert(t).values(
+            companyid=company, revision=revision, mark=secrets.token_hex(8), made_at=now
+        )
+    )
+
+
+def prune_revisions(connection: Connection, tables: StoreTables, before: int) -> None:
+    """Delete the marks of revisions that had a successor before a moment already."""
+    t = tables.revisions
+    newest = connection.execute(
+        select(t.c.companyid, func.max(t.c.revision)).where(t.c.made_at < before)
+        .group_by(t.c.companyid)
+    ).all()  # fmt: skip
+    if newest:
+        old = delete(t).where(t.c.companyid == bindparam("of"), t.c.revision < bindparam("last"))
+        connection.execute(old, [{"of": company, "last": last} for company, last in newest])
 
 
 def touch_companies(
@@ -296,8 +325,22 @@ def _write(
 
 
 def purge_tombstones(connection: Connection, tables: StoreTables, before: int) -> int:
-    """Delete the tombstones that were set before a moment; return how many went."""
-    t = tables.reporting
-    return connection.execute(
-        delete(t).where(t.c.is_deleted == 1, t.c.last_updated < before)
-    ).rowcount
+    """Delete the tombstones that were set before a moment; return how many went.
+
+    Each company keeps up to which revision its deletions are no longer all there.
+    """
+    t, states = tables.reporting, tables.sync_status
+    old = and_(t.c.is_deleted == 1, t.c.last_updated < before)
+    purged = connection.execute(
+        select(t.c.companyid, func.max(t.c.revision)).where(old).group_by(t.c.companyid)
+    ).all()
+    if not purged:
+        return 0
+    connection.execute(
+        update(states)
+        .where(states.c.companyid == bindparam("of"))
+        .where(states.c.purged_revision < bindparam("last"))
+        .values(purged_revision=bindparam("last")),
+        [{"of": company, "last": last} for company, last in purged],
+    )
+    return connection.execute(delete(t).where(old)).rowcount

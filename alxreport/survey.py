@@ -14,6 +14,7 @@ from alxreport.errors import SourceError, StoreError
 from alxreport.fingerprints import Movement, Position
 from alxreport.records import CompanyState, SiteData
 from alxreport.schema import StoreTables
+from alxreport.sessions import ServerSession
 from alxreport.settings import Settings
 
 # No Moodle works without a row in these.
@@ -64,10 +65,11 @@ def take(
     source = moodle.inspect(source_connection, settings.moodle.prefix)
     site = moodle.load_site(source_connection, source)
     default = settings.sync.include_untracked
-    own = company_settings.untracked_too(store_connection, tables, default)
+    stored = ServerSession(store_connection, tables.prefix)
+    own = company_settings.untracked_too(stored, default)
     catalogue = build_catalogue(
         site,
-        switched_off=company_settings.switched_off(store_connection, tables),
+        switched_off=company_settings.switched_off(stored),
         untracked_too=own
         if isinstance(own, bool)
         else {row[0] for row in site.companies if own.get(row[0], default)},

@@ -6,11 +6,12 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from tempfile import TemporaryDirectory
 
 from sqlalchemy import Engine
 
-from alxreport import fingerprints, history, store, switch
+from alxreport import cache, fingerprints, history, rate_limit, request_log, store, switch
 from alxreport import survey as surveys
 from alxreport.companies import Named, find_company
 from alxreport.company_sync import Observer, Run, finish_untouched, sync_companies, unobserved
@@ -28,17 +29,20 @@ from alxreport.fingerprints import Movement, Position
 from alxreport.lease import Lease, sync_lease
 from alxreport.records import CompanyState, RunReport
 from alxreport.schema import (
-    SCHEMA_VERSION,
     StoreTables,
     prepare_store,
     refuse_foreign,
     schema_version,
     store_tables,
 )
+from alxreport.sessions import ServerSession
 from alxreport.settings import Settings, StoreSettings
+from alxreport.store_names import SCHEMA_VERSION
 from alxreport.survey import Survey
 
 DAY_SECONDS = 86_400
+# Parts of the log that one run clears away at the most; the next one goes on.
+PRUNED_PARTS = 100
 
 
 def run_sync(
@@ -234,4 +238,24 @@ def _close(run: Run, report: RunReport, settings: Settings) -> None:
             store.purge_tombstones(
                 connection, run.tables, run.now - keep.tombstone_days * DAY_SECONDS
             )
+            store.prune_revisions(
+                connection, run.tables, run.now - (keep.tombstone_days + 1) * DAY_SECONDS
+            )
             history.prune_history(connection, run.tables, run.now - keep.history_days * DAY_SECONDS)
+    _prune_requests(run, settings)
+
+
+def _prune_requests(run: Run, settings: Settings) -> None:
+    """Clear away what requests left behind, in short transactions: they go on meanwhile."""
+    before = run.now - settings.requests.log_retention_days * DAY_SECONDS
+
+    with writing(run.engine) as connection:
+        session = ServerSession(connection, run.tables.prefix)
+        cache.prune(session, now=run.now)
+        oldest_day = rate_limit.day_of(before - DAY_SECONDS, UTC)
+        rate_limit.prune(session, now=run.now, before_day=oldest_day)
+    for _ in range(PRUNED_PARTS):
+        with writing(run.engine) as connection:
+            session = ServerSession(connection, run.tables.prefix)
+            if request_log.prune(session, before=before) < request_log.PRUNED_ROWS:
+                return

@@ -17,7 +17,8 @@ from alxreport.records import CompanyResult, RunReport, iso_time
 from alxreport.verify import VerifyReport
 
 SHOWN_DIFFERENCES = 20
-WORDS = {"success": "green", "ok": "green", "partial": "yellow", "warning": "yellow",
+WORDS = {"success": "green", "ok": "green", "active": "green", "revoked": "red",
+         "expired": "yellow", "exceeded": "red", "partial": "yellow", "warning": "yellow",
          "pending": "yellow", "failed": "red", "problem": "red", "wrong": "red"}  # fmt: skip
 
 
@@ -32,11 +33,18 @@ def console(stream: TextIO) -> Console:
     return _Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
 
 
-def _word(word: str) -> Text:
-    return Text(word, style=WORDS.get(word, ""))
+def word(text: str) -> Text:
+    """Return a word in the colour of what it means."""
+    return Text(text, style=WORDS.get(text, ""))
 
 
-def _table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+def shown_time(iso: str | None, never: str) -> str:
+    """Return a moment in UTC as people read it, or a word for none."""
+    return iso.replace("T", " ").removesuffix("Z") if iso else never
+
+
+def new_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """Return an empty table in the style of every screen."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         right = column in numbers
@@ -60,7 +68,7 @@ def show_sync(out: Console, report: RunReport) -> None:
         return
     verb = "would be " if report.dry_run else ""
     line = Text("Sync ")
-    line.append_text(_word(report.status))
+    line.append_text(word(report.status))
     line.append(
         f" ({report.mode}{', dry run: nothing was written' if report.dry_run else ''}):"
         f" {plural(len(report.companies), 'company', 'companies')},"
@@ -79,11 +87,11 @@ def show_sync(out: Console, report: RunReport) -> None:
 
 def _sync_table(companies: list[CompanyResult]) -> Table:
     numbers = ("Rows", "Created", "Updated", "Deleted")
-    table = _table("Company", "Status", *numbers, numbers=numbers)
+    table = new_table("Company", "Status", *numbers, numbers=numbers)
     for company in companies:
         figures = (company.rows, company.created, company.updated, company.deleted)
         table.add_row(
-            Text(company.company), _word(company.status), *(f"{figure:,}" for figure in figures)
+            Text(company.company), word(company.status), *(f"{figure:,}" for figure in figures)
         )
     return table
 
@@ -92,7 +100,7 @@ def show_verify(out: Console, report: VerifyReport) -> None:
     """Show how the table compares with Moodle, and the first rows that differ."""
     verdict = "wrong" if report.wrong else "pending" if report.pending else "ok"
     line = Text("Verify ")
-    line.append_text(_word(verdict))
+    line.append_text(word(verdict))
     line.append(
         f": {plural(report.rows, 'row')} compared, {report.pending:,} pending,"
         f" {report.wrong:,} wrong in {report.duration_seconds:.1f} s"
@@ -106,7 +114,7 @@ def show_verify(out: Console, report: VerifyReport) -> None:
             if report.repaired
             else "Wrong: the next sync would not touch these; mend them with --repair."
         )
-    table = _table("Company", "User", "Course", "Kind", "How")
+    table = new_table("Company", "User", "Course", "Kind", "How")
     for found in report.differences[:SHOWN_DIFFERENCES]:
         fields = "; ".join(
             f"{name}: {was!r} should be {now!r}" for name, (was, now) in found.fields.items()
@@ -115,7 +123,7 @@ def show_verify(out: Console, report: VerifyReport) -> None:
             Text(found.company),
             str(found.userid),
             str(found.courseid),
-            _word(found.kind),
+            word(found.kind),
             Text(fields or found.problem),
         )
     if report.differences:
@@ -127,12 +135,12 @@ def show_verify(out: Console, report: VerifyReport) -> None:
 
 def show_companies(out: Console, companies: list[dict[str, Any]]) -> None:
     """Show the companies that can be asked for."""
-    table = _table("Id", "Short name", "Name", "Rows", "Last sync (UTC)", numbers=("Id", "Rows"))
+    table = new_table("Id", "Short name", "Name", "Rows", "Last sync (UTC)", numbers=("Id", "Rows"))
     for company in companies:
         name = Text(company["name"])
         if company["suspended"]:
             name.append(" (suspended)", style="yellow")
-        synced = (company["synced_at"] or "never").replace("T", " ").removesuffix("Z")
+        synced = shown_time(company["synced_at"], "never")
         table.add_row(
             str(company["id"]), Text(company["shortname"]), name, f"{company['rows']:,}", synced
         )
@@ -141,12 +149,12 @@ def show_companies(out: Console, companies: list[dict[str, Any]]) -> None:
 
 def show_checks(out: Console, checks: Any) -> None:
     """Show a diagnosis: each check with its verdict, the finding and the one thing to do."""
-    table = _table("Check", "Verdict", "Finding")
+    table = new_table("Check", "Verdict", "Finding")
     for check in checks:
         finding = Text(check.finding)
         if check.advice:
             finding.append(f"\n→ {check.advice}", style="bold")
-        table.add_row(check.name, _word(check.verdict), finding)
+        table.add_row(check.name, word(check.verdict), finding)
     out.print(table)
 
 
@@ -207,13 +215,13 @@ def show_explanation(out: Console, told: dict[str, Any]) -> None:
         out.print("[yellow]No live row[/yellow]:")
         for reason in told["reasons"]:
             out.print(Text(f"  · {reason}"))
-    table = _table("Condition", "Holds", "Because")
+    table = new_table("Condition", "Holds", "Because")
     for condition in told["conditions"]:
         holds = Text("yes", style="green") if condition["holds"] else Text("no", style="red")
         table.add_row(condition["name"], holds, Text(condition["detail"]))
     out.print(table)
     if told["activities"]:
-        table = _table("Activity", "Type", "State", "Counted", "Changed (UTC)")
+        table = new_table("Activity", "Type", "State", "Counted", "Changed (UTC)")
         for activity in told["activities"]:
             table.add_row(
                 str(activity["id"]) + (" (hidden)" if activity["hidden"] else ""),

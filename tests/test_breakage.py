@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from alxreport.database import writing
 from alxreport.database_errors import source_error, store_error
-from alxreport.dialects import error_code
+from alxreport.error_codes import error_code
 
 from .conftest import Backend
 from .harness import Harness

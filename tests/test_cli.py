@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
@@ -43,8 +44,8 @@ REFUSED = [
     ((*ONLY, "--limit", "1001"), 2, "usage", "1 to 1000"),
     ((*ONLY, "--limit", "9" * 40), 2, "usage", "1 to 1000"),
     ((*ONLY, "--limit", "x"), 2, "usage", "--limit"),
-    ((*ONLY, "--offset", "-1"), 2, "usage", "--offset"),
-    ((*ONLY, "--offset", "9" * 40), 2, "usage", "--offset"),
+    ((*ONLY, "--offset", "-1"), 2, "usage", "offset"),
+    ((*ONLY, "--offset", "9" * 40), 2, "usage", "offset"),
     ((*ONLY, "--format", "xml"), 2, "usage", "xml"),
     (("export", "--company", "acme", "--fields", "nope"), 2, "usage", "'nope'"),
     (("export", "--company", "acme", "--fields", ","), 2, "usage", "--fields"),
@@ -107,11 +108,20 @@ def both(words, code, kind, *parts, **env):
 
 @pytest.mark.parametrize(("words", "code", "kind", "part"), REFUSED, ids=repr)
 def test_refusals(site, words, code, kind, part):
-    before = (site / "store.db").read_bytes()
+    before = kept(site / "store.db")
     people = run(*words)
     refused(people, code, "", *([part] if "\\" not in part else []))
     refused(run(*words, "--json"), code, kind, part)
-    assert (site / "store.db").read_bytes() == before or words[0] == "sync"
+    assert kept(site / "store.db") == before or words[0] == "sync"
+
+
+def kept(path):
+    """Return every row of the store but the trace of requests."""
+    with closing(sqlite3.connect(path)) as store:
+        tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        trace = ("_logs", "_refusals", "sqlite_sequence")
+        return {name: store.execute(f"SELECT * FROM {name}").fetchall()
+                for (name,) in tables if not name.endswith(trace)}  # fmt: skip
 
 
 def test_a_usage_message_reads_as_sentences(site):

@@ -243,7 +243,7 @@ def test_the_old_file_stays_when_the_export_fails(tmp_path, monkeypatch):
     def broken(*_args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("alxreport.export.os.fsync", broken)
+    monkeypatch.setattr("alxreport.whole_file.os.fsync", broken)
     done = run(*EXPORT, "--output", path)
     assert (done.code, done.out) == (1, b"")
     assert "No space left" in done.err

@@ -1,0 +1,307 @@
+"""The way in to a company's rows: credential, company, limit; and on the way out, the log.
+
+Every face asks through ``admitted``, so that none can skip a step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+from alxreport import company_settings, rate_limit, reporting_table, request_log, tokens
+from alxreport.companies import find_company
+from alxreport.company_options import CompanyOptions, company_options
+from alxreport.errors import (
+    AlxError,
+    NeverSyncedError,
+    NotAuthorisedError,
+    NotFoundError,
+    RateLimitError,
+    StoreError,
+    UsageError,
+)
+from alxreport.marks import Delta
+from alxreport.networks import allows
+from alxreport.question import Basis, Plan, Question, make_plan
+from alxreport.rate_limit import Budget
+from alxreport.records import iso_time
+from alxreport.reporting_table import Standing
+from alxreport.sessions import Session, Store, first
+from alxreport.settings import Settings
+from alxreport.token_form import is_possible, token_hash
+from alxreport.tokens import Token
+
+# Makes the question; what is wrong with it is told only to who may ask.
+Ask = Callable[[], Question]
+ASK_ADMINISTRATOR = "Ask the administrator for a new one: alxreport token create"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, how, and for what company if he says so."""
+
+    endpoint: str
+    ip: str = ""
+    agent: str = ""
+    token: str | None = field(default=None, repr=False)  # None: the local operator
+    company: str | None = None
+
+
+@dataclass
+class Visit:
+    """A request that was let in, and what it leaves for the log."""
+
+    company: Standing
+    options: CompanyOptions
+    token: Token | None
+    plan: Plan
+    key: bytes  # of this store's marks
+    budget: Budget | None  # None for the local operator, who is not limited
+    series_began: int
+    rows: int = 0
+    cache: str = ""
+    closing: list[Callable[[Session], object]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def admitted(
+    store: Store, settings: Settings, caller: Caller, ask: Ask, now: int
+) -> Iterator[Visit]:
+    """Let a request in and log it when the block ends, however it ends.
+
+    What the block appends to ``closing`` is done in the transaction of the log. Raises
+    NotAuthorisedError, NotFoundError, NeverSyncedError, UsageError, RateLimitError or StoreError.
+    """
+    started = time.perf_counter()
+    way_in = _WayIn(store, settings, caller, ask, now)
+    visit: Visit | None = None
+    try:
+        visit = way_in.enter()
+        yield visit
+        way_in.leave(visit, started)
+    except BaseException as error:
+        way_in.fail(visit, error, started)
+        raise
+
+
+@dataclass
+class _WayIn:
+    """One request on its way: what it is, and how far it came."""
+
+    store: Store
+    settings: Settings
+    caller: Caller
+    ask: Ask
+    now: int
+    question: Question = field(default_factory=Question)
+    token: Token | None = None
+    company: Standing | None = None
+    left: bool = False  # the request was logged
+
+    def enter(self) -> Visit:
+        """Take the steps up to the limit; all in one transaction, which a refusal undoes."""
+        day = rate_limit.zone(self.settings.requests.timezone)
+        if self.caller.token is None:
+            return self.store.read(lambda session: self._steps(session, day))
+        if not is_possible(self.caller.token):
+            raise NotAuthorisedError(
+                "This is not a token of alxreport: a character is missing or wrong.",
+                "Copy it again, whole.",
+                reason="malformed",
+            )
+        return self.store.write(lambda session: self._steps(session, day))
+
+    def _steps(self, session: Session, day: tzinfo) -> Visit:
+        now = self.now
+        if self.caller.token is not None:
+            self.token = token = self._credential(session, self.caller.token)
+            self.company = company = self._company_of(session, token)
+        else:
+            self.company = company = self._named_company(session)
+        if company.synced_at is None:
+            raise NeverSyncedError(
+                f"The company {company.shortname!r} was never synced.",
+                "Run 'alxreport sync' and look at its errors.",
+            )
+        own = company_settings.own_settings(session, company=company.id)
+        options = company_options(self.settings, own)
+        key = _mark_key(session)
+        basis = Basis(
+            company.id, company.revision,
+            reporting_table.mark_of(session, company=company.id, revision=company.revision) or "",
+            company.purged_revision, company.rows, company.synced_at, options, key,
+            self.settings.sync.tombstone_days, self.token is None, now,
+        )  # fmt: skip
+
+        def mark_fits(delta: Delta) -> bool:
+            mark = reporting_table.mark_of(session, company=company.id, revision=delta.revision)
+            return mark == delta.mark
+
+        self.question = self.ask()
+        plan = make_plan(self.question, basis, mark_fits)
+        budget, began = None, now
+        if self.token is not None:
+            budget, began = self._pay(session, self.token, options, plan, day)
+            tokens.touch(session, self.token, self.caller.ip, now)
+        return Visit(company, options, self.token, plan, key, budget, began)
+
+    def _credential(self, session: Session, secret: str) -> Token:
+        token = tokens.by_hash(session, token_hash(secret))
+        if token is None:
+            raise NotAuthorisedError(
+                "This token is not known here.", ASK_ADMINISTRATOR, reason="unknown"
+            )
+        self.token = token
+        if token.revoked_at:
+            raise NotAuthorisedError("This token was revoked.", ASK_ADMINISTRATOR, reason="revoked")
+        if token.expires_at and token.expires_at <= self.now:
+            raise NotAuthorisedError(
+                f"This token expired at {iso_time(token.expires_at)}.", ASK_ADMINISTRATOR,
+                reason="expired",
+            )  # fmt: skip
+        if not allows(token.networks, self.caller.ip):
+            raise NotAuthorisedError(
+                f"This token may not be used from {self.caller.ip or 'here'}.",
+                "Use it from the network it was made for, or ask for another.",
+                reason="network",
+            )
+        return token
+
+    def _company_of(self, session: Session, token: Token) -> Standing:
+        """Return the token's company, whatever company the caller names."""
+        company = reporting_table.standing(session, company=token.companyid)
+        if company is None or company.gone:
+            raise NotAuthorisedError("The company of this token is gone.", reason="gone")
+        if self.caller.company is not None:
+            try:
+                find_company([company], self.caller.company)
+            except (NotFoundError, UsageError) as error:
+                # The same words whether there is such a company or not.
+                raise NotAuthorisedError(
+                    f"This token is not for the company {self.caller.company!r}.",
+                    "Leave --company out: the token says which one it is.",
+                    reason="company",
+                ) from error
+        return company
+
+    def _named_company(self, session: Session) -> Standing:
+        if self.caller.company is None:
+            raise UsageError(
+                "No company was named.", "Add --company C, or give a token with --token-file F."
+            )
+        known = reporting_table.standings(session)
+        if not known:
+            raise NeverSyncedError("No company was ever synced.", "Run 'alxreport sync' first.")
+        return find_company(known, self.caller.company)
+
+    def _pay(
+        self, session: Session, token: Token, options: CompanyOptions, plan: Plan, where: tzinfo
+    ) -> tuple[Budget, int]:
+        """Take the request from the budget, or use the promise that its series made."""
+        company, now = token.companyid, self.now
+        day = rate_limit.day_of(now, where)
+        resets_at = rate_limit.next_day(now, where)
+        began: int | None = None
+        if plan.cursor is not None:
+            began = rate_limit.redeem(
+                session, promise_mark(plan.cursor), company=company, token=token.id, now=now
+            )
+        paid = began is not None or rate_limit.spend(
+            session, company=company, day=day, limit=options.rate_limit, now=now
+        )
+        used, refused = rate_limit.usage(session, company=company, day=day)
+        if not paid:
+            raise RateLimitError(
+                f"The company's {options.rate_limit} requests of today are used up.",
+                f"The next day begins at {iso_time(resets_at)}; the administrator can allow more:"
+                " alxreport limit set C N",
+                limit=options.rate_limit,
+                resets_at=resets_at,
+            )
+        budget = Budget(options.rate_limit, used, refused, resets_at)
+        return budget, now if began is None else began
+
+    def leave(self, visit: Visit, started: float) -> None:
+        """Log a request that was answered, with what else is to be kept of it."""
+
+        def work(session: Session) -> None:
+            for close in visit.closing:
+                close(session)
+            request_log.write(session, self._entry(visit, started, ""))
+
+        try:
+            self.store.write(work)
+        except StoreError as error:
+            # Nobody else's request is answered without its trace; the operator, who may have to
+            # look into a store whose disk is full, is told instead.
+            if visit.token is not None:
+                raise
+            visit.warnings.append(f"This request was not logged: {error.message}")
+        self.left = True
+
+    def fail(self, visit: Visit | None, error: BaseException, started: float) -> None:
+        """Log a request that failed; a fault in doing so must not hide the first one."""
+        if self.left or isinstance(error, GeneratorExit):
+            return
+        entry = self._entry(visit, started, error_word(error))
+        with suppress(Exception):
+            self.store.write(lambda session: self._trace(session, entry, error))
+
+    def _trace(self, session: Session, entry: request_log.Entry, error: BaseException) -> None:
+        subject = str(entry.company) if entry.company else entry.ip or entry.agent
+        kind = error.code if isinstance(error, AlxError) else "failure"
+        if isinstance(error, NotAuthorisedError):
+            kind, subject = request_log.AUTHORISATION, entry.ip or entry.agent
+        elif isinstance(error, RateLimitError):
+            day = rate_limit.day_of(self.now, rate_limit.zone(self.settings.requests.timezone))
+            rate_limit.refuse(session, company=entry.company, day=day, now=self.now)
+        if request_log.count_refusal(session, kind, subject, company=entry.company, now=self.now):
+            request_log.write(session, entry)
+
+    def _entry(self, visit: Visit | None, started: float, error: str) -> request_log.Entry:
+        question, plan = self.question, visit.plan if visit else None
+        paged = plan is not None and not question.everything
+        return request_log.Entry(
+            at=self.now,
+            ip=self.caller.ip,
+            agent=self.caller.agent,
+            endpoint=self.caller.endpoint,
+            company=self.company.id if self.company else self.token.companyid if self.token else 0,
+            token=self.token.id if self.token else 0,
+            mode=plan.mode if plan else "",
+            limit=plan.limit if plan and paged else question.limit,
+            offset=(None if plan.cursor else plan.offset) if plan and paged else question.offset,
+            rows=visit.rows if visit else 0,
+            duration_us=round((time.perf_counter() - started) * 1_000_000),
+            cache=visit.cache if visit else "",
+            error=error,
+            question=plan.question_key[:32] if plan else "",
+        )
+
+
+def promise_mark(cursor: str) -> str:
+    """Return the short name under which the page behind a cursor is promised."""
+    return token_hash(cursor)[:32]
+
+
+def error_word(error: BaseException) -> str:
+    """Return the short code under which a failure is logged."""
+    if isinstance(error, NotAuthorisedError):
+        return f"{error.code}:{error.reason}"
+    if isinstance(error, AlxError):
+        return error.code
+    return "aborted" if isinstance(error, BrokenPipeError | KeyboardInterrupt) else "failure"
+
+
+def _mark_key(session: Session) -> bytes:
+    sql = f"SELECT value FROM {session.names.meta} WHERE name = 'mark_key'"  # noqa: S608
+    found = first(session, sql)
+    if found is None or not found[0]:
+        raise StoreError(
+            "The store has lost the key of its marks.", "Restore local_alx_api_meta from a backup."
+        )
+    return bytes.fromhex(str(found[0]))

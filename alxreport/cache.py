@@ -1,0 +1,118 @@
+"""Pages that were answered before: bound to a revision, few, short-lived, never trusted blindly."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from alxreport.errors import StoreError
+from alxreport.listing import Slice
+from alxreport.sessions import Session, Store, first
+
+MOST_ENTRIES = 5_000
+# One page may take this share of the whole cache.
+LARGEST_SHARE = 8
+COLUMNS = "revision, row_count, total, last_user, last_course, more, digest, body"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page's records and how many rows the whole listing had."""
+
+    page: Slice
+    total: int
+
+
+def _digest(entry: Entry, key: str) -> str:
+    page = entry.page
+    state = hashlib.blake2b(page.body, digest_size=16)
+    state.update(f"{key} {page.count} {entry.total} {page.last} {page.more}".encode())
+    return state.hexdigest()
+
+
+def get(store: Store, key: str, *, company: int, revision: int, now: int) -> Entry | None:
+    """Return the entry of a question at a company's revision.
+
+    None for one that is not there, too old, or damaged: a broken cache is a miss.
+    """
+    sql = (
+        "SELECT {columns} FROM {table} WHERE companyid = :company AND cache_key = :key"
+        " AND revision = :revision AND expires_at > :now AND created_at <= :now"
+    )
+    try:
+        found = store.read(
+            lambda session: first(
+                session, sql.format(columns=COLUMNS, table=session.names.cache),
+                company=company, key=key, revision=revision, now=now,
+            )
+        )  # fmt: skip
+        if found is None:
+            return None
+        _revision, count, total, user, course, more, digest, body = found
+        entry = Entry(Slice(bytes(body), count, bool(more), (user, course)), total)
+        return entry if _digest(entry, key) == digest else None
+    except (StoreError, TypeError, ValueError):
+        return None
+
+
+def put(
+    session: Session, key: str, entry: Entry, *, company: int, revision: int, now: int,
+    minutes: int, most_bytes: int,
+) -> None:  # fmt: skip
+    """Keep an entry, and drop the oldest where it gets too much."""
+    page, table = entry.page, session.names.cache
+    if len(page.body) > most_bytes // LARGEST_SHARE:
+        return
+    session.change(
+        f"DELETE FROM {table} WHERE companyid = :company AND cache_key = :key",  # noqa: S608
+        company=company, key=key,
+    )  # fmt: skip
+    session.change(
+        f"INSERT INTO {table} (companyid, cache_key, created_at, expires_at, size, {COLUMNS})"  # noqa: S608
+        " VALUES (:company, :key, :now, :expires_at, :size, :revision, :count, :total, :user,"
+        " :course, :more, :digest, :body)",
+        company=company, key=key, now=now, expires_at=now + minutes * 60, size=len(page.body),
+        revision=revision, count=page.count, total=entry.total, user=page.last[0],
+        course=page.last[1], more=int(page.more), digest=_digest(entry, key), body=page.body,
+    )  # fmt: skip
+    _bound(session, most_bytes, now)
+
+
+def _bound(session: Session, most_bytes: int, now: int) -> None:
+    entries, size = figures(session)
+    if entries <= MOST_ENTRIES and size <= most_bytes:
+        return
+    prune(session, now=now)
+    entries, size = figures(session)
+    if entries <= MOST_ENTRIES and size <= most_bytes:
+        return
+    # The quarter that ends first goes at once, so that not every page has to clear away.
+    sql = f"SELECT expires_at FROM {session.names.cache} ORDER BY expires_at LIMIT 1 OFFSET :place"  # noqa: S608
+    found = first(session, sql, place=max(0, entries // 4))
+    if found is not None:
+        session.change(
+            f"DELETE FROM {session.names.cache} WHERE expires_at <= :until",  # noqa: S608
+            until=found[0],
+        )
+
+
+def figures(session: Session, *, company: int | None = None) -> tuple[int, int]:
+    """Return how many entries there are and how many bytes they hold."""
+    one = "" if company is None else " WHERE companyid = :company"
+    values = {} if company is None else {"company": company}
+    sql = f"SELECT count(*), coalesce(sum(size), 0) FROM {session.names.cache}{one}"  # noqa: S608
+    entries, size = session.rows(sql, **values)[0]
+    return int(entries), int(size)
+
+
+def clear(session: Session, *, company: int | None = None) -> int:
+    """Drop the entries, of one company if it is given; return how many."""
+    one = "" if company is None else " WHERE companyid = :company"
+    values = {} if company is None else {"company": company}
+    return session.change(f"DELETE FROM {session.names.cache}{one}", **values)  # noqa: S608
+
+
+def prune(session: Session, *, now: int) -> int:
+    """Drop what is past its time, or from a time that has not come; return how many."""
+    sql = f"DELETE FROM {session.names.cache} WHERE expires_at <= :now OR created_at > :now"  # noqa: S608
+    return session.change(sql, now=now)

@@ -1,0 +1,121 @@
+"""What a request reads of a company: its state, its rows, the marks of its revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from alxreport.listing import (
+    Listing,
+    Slice,
+    conditions,
+    order,
+    raw_columns,
+    record_maker,
+    sqlite_json,
+)
+from alxreport.sessions import Session, first
+
+# An increment of fewer rows than this share of the company is sorted instead of walked to.
+SORTED_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A company as requests see it."""
+
+    id: int
+    shortname: str
+    name: str
+    suspended: bool
+    gone: bool
+    revision: int
+    rows: int
+    purged_revision: int  # deletions up to this revision are no longer all there
+    synced_at: int | None
+
+
+def standing(session: Session, *, company: int) -> Standing | None:
+    """Return a company's state, None for one that was never seen."""
+    found = first(session, f"{_select(session)} WHERE companyid = :company", company=company)
+    return None if found is None else _standing(found)
+
+
+def standings(session: Session) -> list[Standing]:
+    """Return every company that the last sync saw."""
+    return [_standing(row) for row in session.rows(f"{_select(session)} WHERE NOT gone")]
+
+
+def by_name(session: Session) -> list[Standing]:
+    """Return the same in the order of the companies' names."""
+    return sorted(standings(session), key=lambda c: (c.name.casefold(), c.id))
+
+
+def _select(session: Session) -> str:
+    return (
+        "SELECT companyid, shortname, name, suspended, gone, revision, live_rows,"  # noqa: S608
+        f" purged_revision, synced_at FROM {session.names.sync_status}"
+    )
+
+
+def _standing(row: Sequence[Any]) -> Standing:
+    company, shortname, name, suspended, gone, *rest = row
+    return Standing(company, shortname, name, bool(suspended), bool(gone), *rest)
+
+
+def mark_of(session: Session, *, company: int, revision: int) -> str | None:
+    """Return the random mark of a company's revision; None for one that never was, here."""
+    if revision == 0:
+        return ""  # before the first row: every history begins alike
+    sql = (
+        f"SELECT mark FROM {session.names.revisions}"  # noqa: S608
+        " WHERE companyid = :company AND revision = :revision"
+    )
+    found = first(session, sql, company=company, revision=revision)
+    return None if found is None else str(found[0])
+
+
+def read_slice(
+    session: Session,
+    listing: Listing,
+    *,
+    limit: int,
+    after: tuple[int, int] | None = None,
+    offset: int = 0,
+    walk: bool = True,
+) -> Slice:
+    """Return up to ``limit`` rows of a listing after a key, or after ``offset`` rows."""
+    where, values = conditions(listing, after, walk=walk)
+    written = session.kind == "sqlite"
+    columns = [sqlite_json(listing)] if written else raw_columns(listing)
+    sql = (
+        f"SELECT {', '.join(columns)}, userid AS key_user, courseid AS key_course"  # noqa: S608
+        f" FROM {session.names.reporting} WHERE {where} {order(walk=walk)}"
+        f" LIMIT {limit + 1}" + (f" OFFSET {offset}" if offset else "")
+    )
+    rows = session.rows(sql, **values)
+    more, rows = len(rows) > limit, rows[:limit]
+    last = (rows[-1][-2], rows[-1][-1]) if rows else (after or (0, 0))
+    if written:
+        text = ",".join([row[0] for row in rows]).encode()
+        return Slice(b"[" + text + b"]", len(rows), more, last)
+    record = record_maker(listing)
+    return Slice(orjson.dumps([record(row[:-2]) for row in rows]), len(rows), more, last)
+
+
+def count_rows(session: Session, listing: Listing) -> int:
+    """Return how many rows a listing has."""
+    where, values = conditions(listing, walk=listing.since is None)
+    sql = f"SELECT count(*) FROM {session.names.reporting} WHERE {where}"  # noqa: S608
+    return int(session.rows(sql, **values)[0][0])
+
+
+def walks(listing: Listing, total: int, rows: int) -> bool:
+    """Tell whether a listing of ``total`` rows out of ``rows`` is read in the key's order.
+
+    A small increment is found by its revision and sorted; a large one costs less to walk to.
+    """
+    return listing.since is None or total > SORTED_SHARE * rows

@@ -1,0 +1,280 @@
+"""Plain sessions with the store: SQL text that every server takes, for what has to start fast.
+
+A request opens no SQLAlchemy where the store is a SQLite file: importing it takes longer than
+answering. The SQL is written once, with ``:name`` for values; what differs between the servers is
+in this file.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from alxreport.database_errors import store_error
+from alxreport.errors import StoreError
+from alxreport.settings import StoreSettings
+from alxreport.store_names import SCHEMA_VERSION, StoreNames
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+LOCK_WAIT_SECONDS = 30
+# A transaction that lost against another one is tried again as a whole, this often.
+ATTEMPTS = 8
+SQLITE_URLS = ("sqlite:///", "sqlite+pysqlite:///")
+Row = Sequence[Any]
+Result = TypeVar("Result")
+Work = Callable[["Session"], Result]
+
+
+class Session(Protocol):
+    """One connection inside one transaction of the store."""
+
+    kind: str  # sqlite, mysql or postgresql
+    names: StoreNames
+
+    def rows(self, sql: str, **values: Any) -> Sequence[Row]:
+        """Return all rows of a SELECT."""
+
+    def change(self, sql: str, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE; return how many rows it matched."""
+
+    def stream(self, sql: str, values: Mapping[str, Any], size: int) -> Iterator[Sequence[Row]]:
+        """Yield the rows of a SELECT in slices, without holding all of them."""
+
+
+def first(session: Session, sql: str, **values: Any) -> Row | None:
+    """Return the first row of a SELECT, or None."""
+    found = session.rows(sql, **values)
+    return found[0] if found else None
+
+
+def insert_new(session: Session, table: str, columns: Sequence[str]) -> str:
+    """Return an INSERT that does nothing where the row's key is there already."""
+    values = ", ".join(f":{name}" for name in columns)
+    into = f"INTO {table} ({', '.join(columns)}) VALUES ({values})"
+    if session.kind == "mysql":
+        return f"INSERT IGNORE {into}"
+    return f"INSERT {into} ON CONFLICT DO NOTHING"
+
+
+def numbers(values: Sequence[int]) -> str:
+    """Return whole numbers as the text of an IN list."""
+    return ", ".join(str(int(value)) for value in values) or "NULL"
+
+
+class SqliteSession:
+    """A session on a SQLite file, straight through Python's own driver."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: Path, prefix: str) -> None:
+        self.names = StoreNames(prefix)
+        self.connection = sqlite3.connect(
+            f"file:{_quoted(path)}?mode=rw", uri=True, timeout=LOCK_WAIT_SECONDS,
+            isolation_level=None, check_same_thread=False,
+        )  # fmt: skip
+        self.connection.execute("PRAGMA synchronous = NORMAL")
+
+    def rows(self, sql: str, **values: Any) -> Sequence[Row]:
+        """Return all rows of a SELECT."""
+        with _translated():
+            return self.connection.execute(sql, values).fetchall()
+
+    def change(self, sql: str, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE; return how many rows it matched."""
+        with _translated():
+            return self.connection.execute(sql, values).rowcount
+
+    def stream(self, sql: str, values: Mapping[str, Any], size: int) -> Iterator[Sequence[Row]]:
+        """Yield the rows of a SELECT in slices."""
+        with _translated():
+            cursor = self.connection.execute(sql, dict(values))
+            while found := cursor.fetchmany(size):
+                yield found
+
+    @contextmanager
+    def transaction(self, begin: str) -> Iterator[None]:
+        """Commit when the block succeeds, else roll back."""
+        with _translated():
+            self.connection.execute(begin)
+        try:
+            yield
+            with _translated():
+                self.connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise store_error(error) from error
+
+
+class ServerSession:
+    """A session through SQLAlchemy's connection, which keeps drivers, pools and TLS."""
+
+    def __init__(self, connection: Connection, prefix: str) -> None:
+        kind = connection.dialect.name
+        self.kind = "mysql" if kind in {"mysql", "mariadb"} else kind
+        self.names = StoreNames(prefix, "`" if self.kind == "mysql" else '"')
+        self._connection = connection
+
+    def _run(self, sql: str, values: Mapping[str, Any], **options: Any) -> Any:
+        text = sql if self.kind == "sqlite" else _in_driver_form(sql)
+        return self._connection.exec_driver_sql(text, dict(values), execution_options=options)
+
+    def rows(self, sql: str, **values: Any) -> Sequence[Row]:
+        """Return all rows of a SELECT."""
+        found: Sequence[Row] = self._run(sql, values).all()
+        return found
+
+    def change(self, sql: str, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE; return how many rows it matched."""
+        return int(self._run(sql, values).rowcount)
+
+    def stream(self, sql: str, values: Mapping[str, Any], size: int) -> Iterator[Sequence[Row]]:
+        """Yield the rows of a SELECT in slices, through a cursor that stays on the server."""
+        with self._run(sql, values, yield_per=size, stream_results=True) as result:
+            yield from result.partitions()
+
+
+@lru_cache(512)
+def _in_driver_form(sql: str) -> str:
+    return re.sub(r"(?<!:):([a-z_]\w*)", r"%(\1)s", sql.replace("%", "%%"))
+
+
+class Store:
+    """The store as requests use it: short transactions on pooled connections.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self.settings = settings
+        self._path = _plain_sqlite_path(settings.url)
+        self._idle: list[SqliteSession] = []
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+
+    def read(self, work: Work[Result]) -> Result:
+        """Return what ``work`` does in one transaction that sees one moment of the store."""
+        with self.reading() as session:
+            return work(session)
+
+    def write(self, work: Work[Result]) -> Result:
+        """Return what ``work`` does in one transaction: all of it happens, or nothing.
+
+        One that gave way to another writer is done again; ``work`` must bear that. Raises what
+        ``work`` raises, and StoreError.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._session(writing=True) as session:
+                    return work(session)
+            except StoreError as error:
+                if not error.transient or self._path or attempt == ATTEMPTS:
+                    raise
+                time.sleep(random.uniform(0.002, 0.02) * 2**attempt)  # noqa: S311
+        raise AssertionError  # the last attempt returned or raised
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """Return a context with a session that sees one moment of the store."""
+        return self._session(writing=False)
+
+    @contextmanager
+    def _session(self, *, writing: bool) -> Iterator[Session]:
+        if self._path is None:
+            from alxreport import database
+
+            opened = database.writing if writing else database.reading
+            with opened(self._server()) as connection:
+                yield ServerSession(connection, self.settings.table_prefix)
+            return
+        with self._lock:
+            session = self._idle.pop() if self._idle else None
+        if session is None:
+            with _translated():
+                session = SqliteSession(self._path, self.settings.table_prefix)
+        try:
+            with session.transaction("BEGIN IMMEDIATE" if writing else "BEGIN"):
+                yield session
+        except BaseException:
+            session.connection.close()
+            raise
+        with self._lock:
+            self._idle.append(session)
+
+    def _server(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                from alxreport.database import open_store
+
+                self._engine = open_store(self.settings, create=False)
+            return self._engine
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for session in self._idle:
+                session.connection.close()
+            self._idle.clear()
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+
+def open_requests(settings: StoreSettings) -> Store:
+    """Return the store for requests; it has to be there, and is migrated when it is older.
+
+    Raises ConfigError or StoreError.
+    """
+    store = Store(settings)
+    try:
+        if not store.read(_is_current):
+            _prepare(settings)
+    except StoreError:
+        _prepare(settings)  # tells what is wrong, or mends it
+    return store
+
+
+def _is_current(session: Session) -> bool:
+    found = first(session, f"SELECT version_num FROM {session.names.schema}")  # noqa: S608
+    return found is not None and found[0] == SCHEMA_VERSION
+
+
+def _prepare(settings: StoreSettings) -> None:
+    from alxreport.database import open_store
+    from alxreport.schema import require_store, store_tables
+
+    engine = open_store(settings, create=False)
+    try:
+        require_store(engine, store_tables(settings.table_prefix))
+    finally:
+        engine.dispose()
+
+
+def _plain_sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite URL without options; anything else is left to SQLAlchemy."""
+    for start in SQLITE_URLS:
+        name = url.removeprefix(start)
+        if name != url and name and "?" not in name and name != ":memory:":
+            return Path(name)
+    return None
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -1,0 +1,24 @@
+"""What the store's tables are called, and which version of its schema this program works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCHEMA_VERSION = "0002"
+PLUGIN_PREFIX = "local_alx_api_"
+
+
+@dataclass(frozen=True)
+class StoreNames:
+    """The store's tables as SQL text: behind ``store.table_prefix``, in the server's quotes."""
+
+    prefix: str = ""
+    quote: str = '"'
+
+    def __getattr__(self, table: str) -> str:
+        """Return the quoted name of a table, such as ``names.reporting``."""
+        if table.startswith("_"):
+            raise AttributeError(table)
+        mark = self.quote
+        name = f"{self.prefix}{PLUGIN_PREFIX}{table}".replace(mark, mark * 2)
+        return f"{mark}{name}{mark}"

@@ -1,0 +1,91 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from alxreport.errors import AlxError, UsageError
+
+
+@contextmanager
+def whole_file(path: Path, *, mark: bytes = b"") -> Iterator[BinaryIO]:
+    """Yield a file that appears as ``path`` when the block succeeds, or not at all; mode 0600.
+
+    ``mark`` is written first, such as a byte order mark. Raises UsageError when the folder cannot
+    be written to.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory.", "Name a file in --output.")
+    if path.exists() and not path.is_file():
+        # A device or a pipe: it is written to, not replaced.
+        with path.open("wb") as file:
+            file.write(mark)
+            yield file
+        return
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}.", "Name another file in --output."
+        ) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(mark)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException as error:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        if isinstance(error, OSError):
+            raise AlxError(
+                f"{path} cannot be written: {error.strerror}.",
+                "Nothing was left behind; make room, or name another file.",
+            ) from error
+        raise
+
+
+def read_state(path: Path, since: str | None) -> str | None:
+    """Return the delta that an export kept in a file, None when there is no file yet.
+
+    Raises UsageError for one that cannot be read, or when ``since`` was given too.
+    """
+    if since is not None:
+        raise UsageError("--state and --since exclude each other.", "Leave --since out.")
+    try:
+        return path.read_bytes()[:65_536].decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(
+            f"The state {path} cannot be read: {error.strerror}.", "Name another file in --state."
+        ) from error
+
+
+def write_state(path: Path, delta: str) -> None:
+    """Keep a delta in a file, which is replaced as a whole."""
+    with whole_file(path) as file:
+        file.write(delta.encode() + b"\n")
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write some texts as files of a directory, made when missing; return their paths."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made: {error.strerror}.", "Name another directory in --output."
+        ) from error
+    paths = []
+    for name, text in texts.items():
+        with whole_file(folder / name) as file:
+            file.write(text.encode())
+        paths.append(folder / name)
+    return paths
