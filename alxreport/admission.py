@@ -107,6 +107,11 @@ class _WayIn:
         day = rate_limit.zone(self.settings.requests.timezone)
         if self.caller.token is None:
             return self.store.read(lambda session: self._steps(session, day))
+        if not self.caller.token:
+            raise NotAuthorisedError(
+                "The token is empty.", "Look into the file or variable that should hold it.",
+                reason="malformed",
+            )  # fmt: skip
         if not is_possible(self.caller.token):
             raise NotAuthorisedError(
                 "This is not a token of alxreport: a character is missing or wrong.",

@@ -32,6 +32,7 @@ COMMANDS: Table = {
 app = typer.Typer(
     cls=group_of(COMMANDS),
     invoke_without_command=True,
+    add_completion=False,
     help="The companies, and what is set for each.",
 )
 app.callback()(need_command)

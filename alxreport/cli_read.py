@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,7 +42,7 @@ Status = Annotated[
 
 def _question(
     mode: str | None,
-    since: str | None,
+    since: Callable[[], str | None],
     fields: str | None,
     courses: str | None,
     status: str | None,
@@ -53,7 +54,9 @@ def _question(
 
     def made() -> Question:
         wanted = None if courses is None and status is None else parse_filter(courses, status)
-        return Question(mode=mode, since=since, fields=parse_fields(fields), wanted=wanted, **more)
+        return Question(
+            mode=mode, since=since(), fields=parse_fields(fields), wanted=wanted, **more
+        )
 
     return made
 
@@ -93,7 +96,9 @@ def query(
     who = caller("query", company, token_file)
     page = query_page(
         store, settings, who,
-        _question(mode, since, fields, courses, status, limit=limit, offset=offset, cursor=cursor),
+        _question(
+            mode, lambda: since, fields, courses, status, limit=limit, offset=offset, cursor=cursor
+        ),
         int(time.time()),
     )  # fmt: skip
     if as_json or form == "json":
@@ -175,8 +180,11 @@ def export(
     form = "json" if as_json else form or (ending if ending in FORMATS else "json")  # type: ignore[assignment]
     store = open_requests(context, settings)
     who = caller("export", company, token_file)
-    known = None if state is None else read_state(state, since)
-    ask = _question(mode, known or since, fields, courses, status, everything=True)
+
+    def begin() -> str | None:
+        return since if state is None else read_state(state, since)
+
+    ask = _question(mode, begin, fields, courses, status, everything=True)
     rest: dict[str, Any] = {"form": form, "now": int(time.time())}
     if output is None:
         done = write_export(store, settings, who, ask, sys.stdout.buffer, **rest)

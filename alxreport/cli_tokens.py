@@ -42,7 +42,9 @@ CACHE: Table = {
 
 
 def _group(table: Table, text: str) -> typer.Typer:
-    group = typer.Typer(cls=group_of(table), invoke_without_command=True, help=text)
+    group = typer.Typer(
+        cls=group_of(table), invoke_without_command=True, add_completion=False, help=text
+    )
     group.callback()(need_command)
     return group
 
@@ -232,7 +234,9 @@ def limit_show(
 def limit_set(
     context: typer.Context,
     company: NamedCompany,
-    limit: Annotated[str, typer.Argument(metavar="N", help="Requests a day; 0 = unlimited.")],
+    limit: Annotated[
+        str, typer.Argument(metavar="N", help="Requests a day; 0 = unlimited; or default.")
+    ],
     as_json: Json = False,
     config: Config = None,
     debug: Debug = False,
@@ -241,8 +245,8 @@ def limit_set(
     del debug
     from alxreport.limit_admin import set_limit
 
-    store = open_requests(context, read_settings(context, config))
-    value = int(set_limit(store, company, limit, int(time.time())))
+    settings = read_settings(context, config)
+    value = set_limit(open_requests(context, settings), settings, company, limit, int(time.time()))
     if as_json:
         print_json({"limit": value})
     else:

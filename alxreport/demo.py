@@ -11,13 +11,15 @@ from sqlalchemy.pool import NullPool
 from alxreport.database import open_store
 from alxreport.demo_site import DemoChange, build_demo_site, play_an_hour
 from alxreport.errors import UsageError
-from alxreport.records import RunReport
+from alxreport.records import CompanyResult, RunReport
 from alxreport.schema import prepare_store, store_tables
+from alxreport.sessions import open_requests
 from alxreport.settings import MoodleSettings, Settings, StoreSettings
 from alxreport.sync import run_sync
+from alxreport.token_admin import create_token
 
 HOUR_SECONDS = 3_600
-CONFIG = "config.toml"
+CONFIG, TOKEN = "config.toml", "demo.token"
 # Says that everything of these names in a directory was made by a demonstration.
 MARK = ".alxreport-demo"
 DATABASES = ("moodle.db", "alxreport.db")
@@ -33,6 +35,7 @@ class DemoReport:
     changes: tuple[DemoChange, ...]
     second: RunReport
     company: str  # one to look at
+    token_file: Path  # opens that company
 
 
 def run_demo(directory: Path, now: int) -> DemoReport:
@@ -68,7 +71,18 @@ def run_demo(directory: Path, now: int) -> DemoReport:
     second = run_sync(settings, engine, tables, now=now)
     engine.dispose()
     largest = max(second.companies, key=lambda company: company.rows)
-    return DemoReport(directory, config, first, tuple(changes), second, largest.company)
+    token_file = directory / TOKEN
+    _write_token(settings, largest, token_file, now)
+    return DemoReport(directory, config, first, tuple(changes), second, largest.company, token_file)
+
+
+def _write_token(settings: Settings, company: CompanyResult, path: Path, now: int) -> None:
+    store = open_requests(settings.store)
+    name = f"id:{company.id}"
+    _token, secret = create_token(store, company=name, name="Demonstration", now=now)
+    store.close()
+    path.touch(mode=0o600)
+    path.write_text(f"{secret}\n", encoding="ascii")
 
 
 def _make_room(directory: Path) -> None:
@@ -76,7 +90,12 @@ def _make_room(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file.", "Name a new directory: alxreport demo DIR")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = {MARK, CONFIG, *(name + end for name in DATABASES for end in ("", "-wal", "-shm"))}
+    made = {
+        MARK,
+        CONFIG,
+        TOKEN,
+        *(name + end for name in DATABASES for end in ("", "-wal", "-shm")),
+    }
     found = {path.name for path in directory.iterdir()}
     if found and (MARK not in found or found - made):
         raise UsageError(f"{directory} is not empty.", "Name a new directory: alxreport demo DIR")

@@ -101,7 +101,7 @@ def _rows(
         walk = reporting_table.walks(listing, changed, rows.rows if rows else 0)
     where, values = conditions(listing, walk=walk)
     sql = (
-        f"SELECT {', '.join(columns)} FROM {session.names.reporting}"  # noqa: S608
+        f"SELECT {', '.join(columns)} FROM {reporting_table.rows_table(session, walk=walk)}"  # noqa: S608
         f" WHERE {where} {order(walk=walk)}"
     )
     return session.stream(sql, values, size)

@@ -16,6 +16,7 @@ from alxreport.settings import Settings
 from alxreport.token_admin import the_company
 
 DAY_SECONDS = 86_400
+DEFAULT = "default"
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,20 @@ def limits_of(
     return found
 
 
-def set_limit(store: Store, name: str, text: str, now: int) -> str:
-    """Set a company's limit of requests a day, 0 for none; return it."""
-    value = parse_rate_limit(text)
+def set_limit(store: Store, settings: Settings, name: str, text: str, now: int) -> int:
+    """Set a company's limit of requests a day, 0 for none, ``default`` for what all have.
 
-    def work(session: Session) -> str:
+    Returns the limit that the company has now.
+    """
+    value = None if text.strip().lower() == DEFAULT else parse_rate_limit(text)
+
+    def work(session: Session) -> int:
         company = the_company(session, name).id
+        if value is None:
+            company_settings.unset(session, RATE_LIMIT, company=company)
+            return settings.requests.rate_limit
         company_settings.set_settings(session, {RATE_LIMIT: value}, company=company, now=now)
-        return value
+        return int(value)
 
     return store.write(work)
 
@@ -105,7 +112,7 @@ def show_cache(store: Store, settings: Settings, name: str | None, now: int) -> 
         return {
             "entries": entries,
             "bytes": size,
-            "most_bytes": settings.requests.cache_megabytes << 20,
+            "most_bytes": settings.requests.cache_megabytes * 1_000_000,
             "hits_24h": hits,
             "misses_24h": misses,
             "hit_rate_24h": round(hits / (hits + misses), 4) if hits + misses else None,

@@ -18,7 +18,7 @@ from alxreport.records import iso_time
 from alxreport.sessions import Session, Store
 from alxreport.settings import Settings
 
-MEGABYTE = 1 << 20
+MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from alxreport.listing import (
     record_maker,
     sqlite_json,
 )
-from alxreport.sessions import Session, first
+from alxreport.sessions import Session, by_index, first
 
 # An increment of fewer rows than this share of the company is sorted instead of walked to.
 SORTED_SHARE = 0.1
@@ -93,7 +93,7 @@ def read_slice(
     columns = [sqlite_json(listing)] if written else raw_columns(listing)
     sql = (
         f"SELECT {', '.join(columns)}, userid AS key_user, courseid AS key_course"  # noqa: S608
-        f" FROM {session.names.reporting} WHERE {where} {order(walk=walk)}"
+        f" FROM {rows_table(session, walk=walk)} WHERE {where} {order(walk=walk)}"
         f" LIMIT {limit + 1}" + (f" OFFSET {offset}" if offset else "")
     )
     rows = session.rows(sql, **values)
@@ -104,6 +104,11 @@ def read_slice(
         return Slice(b"[" + text + b"]", len(rows), more, last)
     record = record_maker(listing)
     return Slice(orjson.dumps([record(row[:-2]) for row in rows]), len(rows), more, last)
+
+
+def rows_table(session: Session, *, walk: bool) -> str:
+    """Return the reporting table as it is to be read: in the key's order, or by revision."""
+    return by_index(session, "reporting", "reporting_key" if walk else "reporting_rev")
 
 
 def count_rows(session: Session, listing: Listing) -> int:

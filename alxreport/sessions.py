@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from alxreport.database_errors import store_error
-from alxreport.errors import StoreError
+from alxreport.errors import AlxError, StoreError
 from alxreport.settings import StoreSettings
 from alxreport.store_names import SCHEMA_VERSION, StoreNames
 
@@ -64,6 +64,17 @@ def insert_new(session: Session, table: str, columns: Sequence[str]) -> str:
     if session.kind == "mysql":
         return f"INSERT IGNORE {into}"
     return f"INSERT {into} ON CONFLICT DO NOTHING"
+
+
+def by_index(session: Session, table: str, index: str) -> str:
+    """Return a table to be read along an index of ours.
+
+    MySQL's optimizer, where it takes a company for most of the table, would read all of the
+    company's part of the index up to the page that is wanted. The others need no telling.
+    """
+    if session.kind != "mysql":
+        return getattr(session.names, table)  # type: ignore[no-any-return]
+    return f"{getattr(session.names, table)} FORCE INDEX ({getattr(session.names, index)})"
 
 
 def numbers(values: Sequence[int]) -> str:
@@ -172,8 +183,7 @@ class Store:
 
     def read(self, work: Work[Result]) -> Result:
         """Return what ``work`` does in one transaction that sees one moment of the store."""
-        with self.reading() as session:
-            return work(session)
+        return self._tried(work, writing=False)
 
     def write(self, work: Work[Result]) -> Result:
         """Return what ``work`` does in one transaction: all of it happens, or nothing.
@@ -181,9 +191,12 @@ class Store:
         One that gave way to another writer is done again; ``work`` must bear that. Raises what
         ``work`` raises, and StoreError.
         """
+        return self._tried(work, writing=True)
+
+    def _tried(self, work: Work[Result], *, writing: bool) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with self._session(writing=True) as session:
+                with self._session(writing=writing) as session:
                     return work(session)
             except StoreError as error:
                 if not error.transient or self._path or attempt == ATTEMPTS:
@@ -209,14 +222,20 @@ class Store:
         if session is None:
             with _translated():
                 session = SqliteSession(self._path, self.settings.table_prefix)
+        sound = False
         try:
             with session.transaction("BEGIN IMMEDIATE" if writing else "BEGIN"):
                 yield session
-        except BaseException:
-            session.connection.close()
+            sound = True
+        except AlxError as error:
+            sound = not isinstance(error, StoreError)  # a refusal says nothing of the connection
             raise
-        with self._lock:
-            self._idle.append(session)
+        finally:
+            if sound:
+                with self._lock:
+                    self._idle.append(session)
+            else:
+                session.connection.close()
 
     def _server(self) -> Engine:
         with self._lock:

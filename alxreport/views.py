@@ -194,6 +194,8 @@ def show_demo(out: Console, report: DemoReport) -> None:
         f"{program} company list --config {config}",
         f"{program} query --company {report.company} --limit 10 --format table --config {config}",
         f"{program} export --company {report.company} --format csv --config {config}",
+        f"{program} query --token-file {report.token_file} --limit 1 --config {config}",
+        f"{program} limit show --config {config}",
         f"{program} verify --config {config}",
     ):
         out.print(Text(f"  {command}"), soft_wrap=True)

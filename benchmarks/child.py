@@ -16,6 +16,7 @@ from sqlalchemy import event
 from alxreport.database import open_store
 from alxreport.schema import prepare_store, store_tables
 from alxreport.settings import MoodleSettings, Settings, StoreSettings
+from benchmarks.pages import pages
 
 # What a person would write who joins enrolments to a grouped sub-select of activity completions.
 PLAIN = """
@@ -120,22 +121,21 @@ def verify(source: str, target: str) -> dict[str, Any]:
 
 
 def export(target: str, company: str, form: str) -> dict[str, Any]:
+    from alxreport.admission import Caller
     from alxreport.export import export as write_export
-    from alxreport.listing import DEFAULT_FIELDS, Filter
+    from alxreport.question import Question
+    from alxreport.sessions import open_requests
 
-    engine, tables = open_store(StoreSettings(url=target)), store_tables()
+    settings = Settings(store=StoreSettings(url=target))
+    store = open_requests(settings.store)
+    who = Caller("export", company=company)
     with open(os.devnull, "wb") as out:
         started = time.perf_counter()
-        rows = write_export(
-            engine,
-            tables,
-            out,
-            company=company,
-            form=form,
-            fields=DEFAULT_FIELDS,
-            wanted=Filter(),
-        )
-        return {"seconds": time.perf_counter() - started, "rows": rows}
+        done = write_export(
+            store, settings, who, lambda: Question(everything=True), out, form=form,
+            now=int(time.time()),
+        )  # fmt: skip
+        return {"seconds": time.perf_counter() - started, "rows": done.rows}
 
 
 def main() -> None:
@@ -145,6 +145,7 @@ def main() -> None:
         "sync": sync,
         "verify": verify,
         "export": export,
+        "pages": pages,
     }
     found = steps[step](*words)
     found["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

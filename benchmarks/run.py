@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ REPEATS = 3
 EXPORTED_ROWS = 200_000
 MANY_ROWS = 1_000_000
 MEMORY_LIMIT_MB = 150
+LOG_ROWS = 10_000_000
 SAME_JSON = """
 SELECT userid, firstname, lastname, email, courseid, coursename,
   strftime('%Y-%m-%dT%H:%M:%SZ', nullif(timecompleted, 0), 'unixepoch') AS timecompleted,
@@ -120,6 +123,7 @@ def sync_costs(server: OrdinaryMariaDB, folder: Path) -> None:
         server.create_database(f"store{number}")
         mariadb.append(child("sync", source, server.url(f"store{number}")))
     show("full first run into the same MariaDB", median(mariadb), floor, "F", 2.0)
+    page_costs(server.url("store0"), "id:1", "MariaDB, commits on disk")
     show("run with nothing changed", median(none), median(full), "of a full run", 0.3)
     again = [child("sync", source, target, "full") for _ in range(REPEATS)]
     show("full run with nothing changed", median(again), median(full), "of a full run", 1.2)
@@ -170,6 +174,70 @@ def export_costs(folder: Path) -> None:
     seconds = min(step["seconds"] for step in written)
     show(f"export of {written[0]['rows']:,} rows as JSON", seconds, plain, "sqlite3 -json", 2.5)
     show_memory("peak memory of that export", written[0]["megabytes"])
+    for form in ("csv", "parquet"):
+        other = [child("export", target, f"id:{company}", form) for _ in range(REPEATS)]
+        took = min(step["seconds"] for step in other)
+        show(f"the same as {form}", took, seconds, "the JSON's time", 2.0)
+        show_memory("peak memory of that", other[0]["megabytes"])
+    page_costs(target, f"id:{company}", "SQLite")
+    command_costs(file, f"id:{company}", folder)
+    log_costs(file, target, f"id:{company}")
+
+
+def page_costs(target: str, company: str, where: str) -> None:
+    """Print what a page of 1,000 rows costs within a process, limit and log included."""
+    found = child("pages", target, company)
+    floor = found["floor"]
+    print(
+        f"\npages of 1,000 rows in {where}: cold {found['cold'] * 1000:.1f} ms,"
+        f" cached {found['cached'] * 1000:.2f} ms; bare SELECT and JSON {floor * 1000:.1f} ms here"
+    )
+    show("the last page by cursor", found["last"], found["cold"], "the first page", 1.3)
+    if where == "SQLite":  # a server's commits wait for its disk, which is not what is measured
+        show("a page, cold", found["cold"], floor, "bare SELECT and JSON", 2.0)
+        show("the same page, cached", found["cached"], floor, "bare SELECT and JSON", 0.5)
+
+
+def command_costs(file: str, company: str, folder: Path) -> None:
+    """Print what the whole command costs beside another program that reads the same rows."""
+    config = folder / "query.toml"
+    config.touch(mode=0o600)
+    config.write_text(f'[store]\nurl = "sqlite:///{file}"\n')
+    ours = [
+        sys.executable,
+        "-m",
+        "alxreport",
+        "--config",
+        str(config),
+        "query",
+        "--company",
+        company,
+    ]
+    other = [
+        sys.executable, "-m", "sqlite_utils", "rows", file, "local_alx_api_reporting",
+        "--where", "is_deleted = 0", "--order", "userid, courseid", "--limit", "100",
+    ]  # fmt: skip
+    mine, theirs = [], []
+    for _ in range(15):  # in turns, so that both see the same machine
+        theirs.append(timed(other))
+        mine.append(timed(ours))
+    show("alxreport query, 100 rows", min(mine), min(theirs), "sqlite-utils rows", 2.0)
+
+
+def log_costs(file: str, target: str, company: str) -> None:
+    """Print what a request costs when the log holds ten million others."""
+    before = child("pages", target, company)
+    with closing(sqlite3.connect(file)) as store:
+        store.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            " INSERT INTO local_alx_api_logs (at, companyid, endpoint, cache, question)"
+            " SELECT 1700000000 + i / 10, i % 1000, 'query', 'hit', hex(i) FROM n",
+            (LOG_ROWS,),
+        )
+        store.commit()
+    after = child("pages", target, company)
+    show(f"a cached page with {LOG_ROWS:,} rows of log", after["cached"], before["cached"],
+         "without them", 1.5)  # fmt: skip
 
 
 def timed(command: list[str]) -> float:
