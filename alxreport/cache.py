@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from alxreport.errors import StoreError
 from alxreport.listing import Slice
-from alxreport.sessions import Session, Store, first
+from alxreport.sessions import Session, Store, first, insert_new
 
 MOST_ENTRIES = 5_000
 # One page may take this share of the whole cache.
 LARGEST_SHARE = 8
-COLUMNS = "revision, row_count, total, last_user, last_course, more, digest, body"
+READ = ("revision", "row_count", "total", "last_user", "last_course", "more", "digest", "body")
+WRITTEN = ("companyid", "cache_key", "created_at", "expires_at", "size", *READ)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def get(store: Store, key: str, *, company: int, revision: int, now: int) -> Ent
     try:
         found = store.read(
             lambda session: first(
-                session, sql.format(columns=COLUMNS, table=session.names.cache),
+                session, sql.format(columns=", ".join(READ), table=session.names.cache),
                 company=company, key=key, revision=revision, now=now,
             )
         )  # fmt: skip
@@ -67,13 +68,13 @@ def put(
         f"DELETE FROM {table} WHERE companyid = :company AND cache_key = :key",  # noqa: S608
         company=company, key=key,
     )  # fmt: skip
+    # Another request may keep the same page at this moment; either will do.
     session.change(
-        f"INSERT INTO {table} (companyid, cache_key, created_at, expires_at, size, {COLUMNS})"  # noqa: S608
-        " VALUES (:company, :key, :now, :expires_at, :size, :revision, :count, :total, :user,"
-        " :course, :more, :digest, :body)",
-        company=company, key=key, now=now, expires_at=now + minutes * 60, size=len(page.body),
-        revision=revision, count=page.count, total=entry.total, user=page.last[0],
-        course=page.last[1], more=int(page.more), digest=_digest(entry, key), body=page.body,
+        insert_new(session, table, WRITTEN),
+        companyid=company, cache_key=key, created_at=now, expires_at=now + minutes * 60,
+        size=len(page.body), revision=revision, row_count=page.count, total=entry.total,
+        last_user=page.last[0], last_course=page.last[1], more=int(page.more),
+        digest=_digest(entry, key), body=page.body,
     )  # fmt: skip
     _bound(session, most_bytes, now)
 

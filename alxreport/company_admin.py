@@ -240,6 +240,7 @@ def import_settings(store: Store, settings: Settings, now: int) -> list[dict[str
             if company is None:
                 notes = ["Not imported: the company was not synced, or is gone from Moodle."]
             else:
+                _forget_imported(session, settings, company.id)
                 company_settings.set_settings(session, item.values, company=company.id, now=now)
                 cache.clear(session, company=company.id)
             results.append(
@@ -253,3 +254,11 @@ def import_settings(store: Store, settings: Settings, now: int) -> list[dict[str
         return results
 
     return store.write(work)
+
+
+def _forget_imported(session: Session, settings: Settings, company: int) -> None:
+    """Forget what the plugin has a say in, so that a second import is a copy as the first was."""
+    for name in company_settings.own_settings(session, company=company):
+        told = name in default_options(settings) and name != "include_untracked"
+        if told or name.startswith(COURSE):
+            company_settings.unset(session, name, company=company)

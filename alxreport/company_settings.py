@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alxreport.company_options import COURSE
-from alxreport.sessions import Session
+from alxreport.sessions import Session, insert_new
 
 INCLUDE_UNTRACKED = "include_untracked"
 
@@ -26,23 +26,26 @@ def set_settings(session: Session, values: Mapping[str, str], *, company: int, n
     """Store settings of a company."""
     for name, value in values.items():
         given = {"company": company, "name": name, "value": value, "now": now}
-        changed = session.change(
+        update = (
             f"UPDATE {session.names.settings} SET value = :value, changed_at = :now"  # noqa: S608
-            " WHERE companyid = :company AND name = :name",
-            **given,
+            " WHERE companyid = :company AND name = :name"
         )
-        if not changed:
-            session.change(
-                f"INSERT INTO {session.names.settings} (companyid, name, value, changed_at)"  # noqa: S608
-                " VALUES (:company, :name, :value, :now)",
-                **given,
-            )
+        if not session.change(update, **given):
+            new = insert_new(session, session.names.settings, ("companyid", "name"))
+            session.change(new, companyid=company, name=name)
+            session.change(update, **given)
 
 
 def unset(session: Session, name: str, *, company: int) -> bool:
     """Let a company have the default again; return whether it had something of its own."""
     sql = f"DELETE FROM {session.names.settings} WHERE companyid = :company AND name = :name"  # noqa: S608
     return session.change(sql, company=company, name=name) > 0
+
+
+def unset_all(session: Session, *, company: int) -> None:
+    """Forget everything that was set for a company."""
+    sql = f"DELETE FROM {session.names.settings} WHERE companyid = :company"  # noqa: S608
+    session.change(sql, company=company)
 
 
 def switched_off(session: Session) -> frozenset[tuple[int, int]]:

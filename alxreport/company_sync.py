@@ -14,7 +14,17 @@ from operator import attrgetter
 
 from sqlalchemy import Connection, Engine
 
-from alxreport import cache, evidence, fingerprints, guard, history, merge, store, tokens
+from alxreport import (
+    cache,
+    company_settings,
+    evidence,
+    fingerprints,
+    guard,
+    history,
+    merge,
+    store,
+    tokens,
+)
 from alxreport.database import reading, writing
 from alxreport.errors import AlreadyRunningError, SourceError, StoreError
 from alxreport.fingerprints import Movement, Position
@@ -218,7 +228,7 @@ def _merge(
 def _tell_requests(
     run: Run, connection: Connection, company: int, *, changed: bool, gone: bool
 ) -> None:
-    """Drop a changed company's cached pages, and the tokens of one that is gone.
+    """Drop a changed company's cached pages; of one that is gone, the tokens and settings too.
 
     Moodle may give its id to another company.
     """
@@ -227,6 +237,7 @@ def _tell_requests(
         cache.clear(session, company=company)
     if gone:
         tokens.revoke_all(session, company=company, now=run.now)
+        company_settings.unset_all(session, company=company)
 
 
 def _new_state(company: int) -> CompanyState:

@@ -8,8 +8,9 @@ from typing import Any
 # Numbers of MySQL, SQLSTATEs of PostgreSQL, names of SQLite.
 FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", 1021, 1114, "53100"})
 BUSY_CODES = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", 1205, "55P03"})
-# A deadlock or a certification lost in a cluster: the whole transaction may be tried again.
-TRANSIENT_CODES = frozenset({1213, 1047, 2006, 2013, "40001", "40P01", "57P01"})
+# A deadlock, a certification lost in a cluster, a row that moved on under a snapshot (1020, MariaDB
+# from 11.6 on): the whole transaction may be tried again.
+TRANSIENT_CODES = frozenset({1213, 1020, 1047, 2006, 2013, "40001", "40P01", "57P01"})
 GONE_CODES = frozenset({2002, 2003, 2005, 1045, 1049, "28P01", "3D000", "57P03"})
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from alxreport.records import CompanyResult, RunReport
 from alxreport.schema import StoreTables
+from alxreport.token_form import without_secrets
 
 
 def begin_run(connection: Connection, tables: StoreTables, mode: str, now: int) -> int:
@@ -69,7 +70,7 @@ def end_run(
             updated=report.updated,
             deleted=report.deleted,
             errors=report.errors,
-            error=error,
+            error=without_secrets(error) if error else error,
         )
     )
 

@@ -26,6 +26,7 @@ TEXTS = frozenset({"firstname", "lastname", "email", "coursename", "username", "
 # Without these a reader cannot tell which of its rows a record replaces.
 KEYS = ("userid", "courseid")
 LARGEST_ID = 2**63 - 1
+LONGEST_COURSES = 50_000  # characters of the list, which goes into every cursor
 # A cell that begins like this is run as a formula by a spreadsheet.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -103,6 +104,8 @@ def parse_filter(courses: str | None, status: str | None) -> Filter:
         ids = tuple(sorted({int(part[-20:]) if len(part) <= 20 else 2**64 for part in parts}))
         if ids[-1] > LARGEST_ID:
             raise UsageError("--courses has a number that no course has.", "Write --courses 7,9")
+        if sum(len(str(number)) + 1 for number in ids) > LONGEST_COURSES:
+            raise UsageError("--courses names too many courses.", "Ask for fewer, or for all.")
     if status is not None and status not in STATUSES:
         raise UsageError(f"There is no status {status!r}.", f"It is one of {', '.join(STATUSES)}.")
     return Filter(ids, status)

@@ -78,10 +78,9 @@ def spend(session: Session, *, company: int, day: str, limit: int, now: int) -> 
     values = {"company": company, "day": day, "now": now} | ({"limit": limit} if limit else {})
     if session.change(sql, **values):
         return True
-    new = insert_new(session, table, ("companyid", "day"))
-    return bool(session.change(new, companyid=company, day=day)) and bool(
-        session.change(sql, **values)
-    )
+    # The day's first request makes its row; another one may be doing so at this moment.
+    session.change(insert_new(session, table, ("companyid", "day")), companyid=company, day=day)
+    return bool(session.change(sql, **values))
 
 
 def refuse(session: Session, *, company: int, day: str, now: int) -> None:
@@ -140,7 +139,7 @@ def redeem(session: Session, mark: str, *, company: int, token: int, now: int) -
     table = session.names.series
     found = session.rows(
         f"SELECT started_at FROM {table} WHERE companyid = :company AND tokenid = :token"  # noqa: S608
-        " AND mark = :mark AND started_at > :oldest AND credits > 0 ORDER BY started_at",
+        " AND mark = :mark AND started_at > :oldest AND credits > 0 ORDER BY started_at DESC",
         company=company, token=token, mark=mark, oldest=now - SERIES_SECONDS,
     )  # fmt: skip
     for (started_at,) in found:

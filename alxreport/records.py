@@ -12,7 +12,8 @@ def iso_time(unix: int | None) -> str | None:
     if not unix:
         return None
     try:
-        return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        # strftime would write the year 1 as 1.
+        return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds")[:19] + "Z"
     except (ValueError, OverflowError, OSError):
         return None
 

@@ -153,7 +153,8 @@ def rotate_token(
             session, token_hash(secret), company=old.companyid, name=old.name, now=now,
             networks=old.networks, expires_at=now + span if span else 0,
         )  # fmt: skip
-        tokens.replace(session, old, made, now + seconds)
+        if not tokens.replace(session, old, made, now + seconds):
+            raise UsageError(f"Token {number} was rotated or revoked just now.", "Look again.")
         names = _names(session)
         return _view(_known(session, number), names, now), _view(made, names, now), secret
 
@@ -186,13 +187,23 @@ def import_tokens(store: Store, settings: Settings, now: int) -> list[Imported]:
                 results.append(Imported(token.id, token.username, company, "refused", reason, None))
                 continue
             there = tokens.by_hash(session, token_hash(token.secret))
+            if there and there.companyid != owner:
+                opened = names.get(there.companyid, f"id:{there.companyid}")
+                reason = (
+                    f"it opens {opened} here as token {there.id}, but its user is in {company} now:"
+                    " revoke it here, and create another"
+                )
+                results.append(Imported(token.id, token.username, company, "refused", reason, None))
+                continue
             made = there or tokens.add(
                 session, token_hash(token.secret), company=owner, now=now, origin="moodle",
                 name=f"Moodle token {token.id} of {token.username}"[:LONGEST_NAME],
                 networks=token.networks, expires_at=token.expires_at,
             )  # fmt: skip
             status = "present" if there else "imported"
-            results.append(Imported(token.id, token.username, company, status, "", made.id))
+            state = made.state(now)
+            reason = "" if state == "active" else f"it is {state} here"
+            results.append(Imported(token.id, token.username, company, status, reason, made.id))
         return results
 
     return store.write(work)

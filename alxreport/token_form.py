@@ -10,8 +10,9 @@ import zlib
 PREFIX = "alx_"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_CHARACTERS, CHECK_CHARACTERS = 40, 6
-# New tokens, those mistyped by a little, and the 32 hexadecimal digits of Moodle's own.
-_SECRET = re.compile(r"alx_[0-9A-Za-z]{12,}|(?<![0-9A-Fa-f])[0-9a-f]{32}(?![0-9A-Fa-f])")
+# Tokens of ours and of Moodle (32 hexadecimal digits), also mistyped or cut: a long word of letters
+# and digits that has both, which no name of a table, setting or file has.
+_SECRET = re.compile(r"alx_[0-9A-Za-z]{12,}|(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[0-9A-Za-z]{24,}")
 # The longest text that is looked at as a token at all; Moodle's column holds 128 characters.
 LONGEST = 128
 
