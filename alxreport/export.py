@@ -96,7 +96,7 @@ def _rows(
 ) -> Iterator[Sequence[Sequence[Any]]]:
     walk = True
     if listing.since is not None:
-        rows = reporting_table.standing(session, company=listing.company)
+        rows = reporting_table.still_told(session, listing)
         changed = reporting_table.count_rows(session, listing)
         walk = reporting_table.walks(listing, changed, rows.rows if rows else 0)
     where, values = conditions(listing, walk=walk)
@@ -121,12 +121,11 @@ def _texts(session: Session, listing: Listing, joint: bytes) -> Chunks:
 
 def _array(texts: Chunks) -> Chunks:
     with closing(texts):
-        yield 0, b"["
-        begun = False
+        joint = b"[\n"  # written with the first slice: what is refused there leaves no output
         for count, data in texts:
-            yield count, (b",\n" if begun else b"\n") + data
-            begun = True
-        yield 0, b"\n]\n" if begun else b"]\n"
+            yield count, joint + data
+            joint = b",\n"
+        yield 0, b"[]\n" if joint == b"[\n" else b"\n]\n"
 
 
 def _csv(session: Session, listing: Listing) -> Chunks:

@@ -99,7 +99,7 @@ def _entry(store: Store, settings: Settings, visit: Visit, now: int) -> Entry:
 def _read(session: Session, visit: Visit) -> tuple[Entry, int]:
     """Return a page of the table, and the revision at which it was read."""
     plan = visit.plan
-    now = reporting_table.standing(session, company=visit.company.id) or visit.company
+    now = reporting_table.still_told(session, plan.listing) or visit.company
     plain = plan.listing.since is None and not (
         plan.listing.wanted.courses or plan.listing.wanted.status
     )

@@ -208,9 +208,9 @@ def _continued(question: Question, basis: Basis, mark_fits: MarkFits, limit: int
     begun = cursor.begun
     if begun.revision > basis.revision or not mark_fits(begun):
         raise ResyncError("The store was restored since this cursor was made.", RESYNC)
-    # What changed after the series began may be purged by now, and so would never be told.
-    if begun.revision < basis.purged_revision:
-        raise ResyncError("This cursor is too old.", RESYNC)
+    # Deletions that the series was to tell may be purged by now, and so would never be told.
+    if cursor.since is not None and cursor.since < basis.purged_revision:
+        raise ResyncError("This cursor is so old that deletions are forgotten.", RESYNC)
     _agrees(question, basis, cursor)
     fields = _fields(cursor.asked, basis)
     if field_bits(fields) != begun.fields:

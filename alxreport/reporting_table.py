@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from alxreport.errors import ResyncError
 from alxreport.listing import (
     Listing,
     Slice,
@@ -104,6 +105,17 @@ def read_slice(
         return Slice(b"[" + text + b"]", len(rows), more, last)
     record = record_maker(listing)
     return Slice(orjson.dumps([record(row[:-2]) for row in rows]), len(rows), more, last)
+
+
+def still_told(session: Session, listing: Listing) -> Standing | None:
+    """Return the company as it stands in this transaction.
+
+    Raises ResyncError when deletions that an increment is to tell were purged meanwhile.
+    """
+    now = standing(session, company=listing.company)
+    if now is not None and listing.since is not None and listing.since < now.purged_revision:
+        raise ResyncError("Deletions since then are forgotten by now.", "Resync with --mode full.")
+    return now
 
 
 def rows_table(session: Session, *, walk: bool) -> str:

@@ -148,6 +148,11 @@ class ServerSession:
         text = sql if self.kind == "sqlite" else _in_driver_form(sql)
         return self._connection.exec_driver_sql(text, dict(values), execution_options=options)
 
+    def see_one_moment(self) -> None:
+        """Let all statements of the transaction that begins see the same rows: MySQL's default."""
+        if self.kind == "postgresql":
+            self._run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
+
     def see_what_is_committed(self) -> None:
         """Let each statement of the transaction that begins see the newest rows.
 
@@ -227,6 +232,8 @@ class Store:
                 session = ServerSession(connection, self.settings.table_prefix)
                 if writing:
                     session.see_what_is_committed()
+                else:
+                    session.see_one_moment()
                 yield session
             return
         with self._lock:
