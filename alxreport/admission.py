@@ -34,6 +34,8 @@ from alxreport.settings import Settings
 from alxreport.token_form import is_possible, token_hash
 from alxreport.tokens import Token
 
+# Refused with a good credential, whoever asks.
+NOBODYS_ATTEMPT = ("disabled", "gone")
 # Makes the question; what is wrong with it is told only to who may ask.
 Ask = Callable[[], Question]
 ASK_ADMINISTRATOR = "Ask the administrator for a new one: alxreport token create"
@@ -64,6 +66,7 @@ class Visit:
     rows: int = 0
     cache: str = ""
     closing: list[Callable[[Session], object]] = field(default_factory=list)
+    keeping: list[Callable[[Session], object]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -73,7 +76,8 @@ def admitted(
 ) -> Iterator[Visit]:
     """Let a request in and log it when the block ends, however it ends.
 
-    What the block appends to ``closing`` is done in the transaction of the log. Raises
+    What the block appends to ``closing`` is done in the transaction of the log, what it appends to
+    ``keeping`` after it and only as far as it succeeds. Raises
     NotAuthorisedError, NotFoundError, NeverSyncedError, UsageError, RateLimitError or StoreError.
     """
     started = time.perf_counter()
@@ -247,6 +251,9 @@ class _WayIn:
                 raise
             visit.warnings.append(f"This request was not logged: {error.message}")
         self.left = True
+        for keep in visit.keeping:
+            with suppress(StoreError):
+                self.store.write(keep, attempts=1)
 
     def fail(self, visit: Visit | None, error: BaseException, started: float) -> None:
         """Log a request that failed; a fault in doing so must not hide the first one."""
@@ -261,6 +268,8 @@ class _WayIn:
         kind = error.code if isinstance(error, AlxError) else "failure"
         if isinstance(error, NotAuthorisedError):
             kind, subject = request_log.AUTHORISATION, entry.ip or entry.agent
+            if error.reason in NOBODYS_ATTEMPT:
+                kind = error.reason
         elif isinstance(error, RateLimitError):
             day = rate_limit.day_of(self.now, rate_limit.zone(self.settings.requests.timezone))
             rate_limit.refuse(session, company=entry.company, day=day, now=self.now)

@@ -10,8 +10,8 @@ from alxreport.listing import Slice
 from alxreport.sessions import Session, Store, first, insert_new
 
 MOST_ENTRIES = 5_000
-# One page may take this share of the whole cache.
-LARGEST_SHARE = 8
+# One page may take this share of the whole cache, and no more than any server takes at once.
+LARGEST_SHARE, LARGEST_BYTES = 8, 4_000_000
 READ = ("revision", "row_count", "total", "last_user", "last_course", "more", "digest", "body")
 WRITTEN = ("companyid", "cache_key", "created_at", "expires_at", "size", *READ)
 
@@ -62,7 +62,7 @@ def put(
 ) -> None:  # fmt: skip
     """Keep an entry, and drop the oldest where it gets too much."""
     page, table = entry.page, session.names.cache
-    if len(page.body) > most_bytes // LARGEST_SHARE:
+    if len(page.body) > min(most_bytes // LARGEST_SHARE, LARGEST_BYTES):
         return
     session.change(
         f"DELETE FROM {table} WHERE companyid = :company AND cache_key = :key",  # noqa: S608

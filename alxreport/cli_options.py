@@ -88,7 +88,8 @@ def caller(endpoint: str, company: str | None, token_file: Path | None) -> Calle
     from alxreport.admission import Caller
     from alxreport.settings import environment_token, user_name
 
-    token = environment_token() if token_file is None else _token_in(token_file)
+    token = _token_in(token_file) if token_file else environment_token()
+    token = token.strip() if token is not None else None
     agent = f"cli:{user_name()}"
     return Caller(endpoint, "" if token is None else "127.0.0.1", agent, token, company)
 
@@ -102,7 +103,7 @@ def _token_in(path: Path) -> str:
         raise UsageError(
             f"The token file {path} cannot be read: {error.strerror}.", "Check --token-file."
         ) from error
-    return data.decode("utf-8-sig", "replace").strip()
+    return data.decode("utf-8-sig", "replace")
 
 
 def print_json(value: Any) -> None:

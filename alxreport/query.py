@@ -87,7 +87,7 @@ def _entry(store: Store, settings: Settings, visit: Visit, now: int) -> Entry:
     entry, read_revision = store.read(lambda session: _read(session, visit))
     if minutes and read_revision == revision:
         most = settings.requests.cache_megabytes * MEGABYTE
-        visit.closing.append(
+        visit.keeping.append(
             lambda session: cache.put(
                 session, key, entry, company=company, revision=revision, now=now,
                 minutes=minutes, most_bytes=most,

@@ -197,23 +197,23 @@ class Store:
 
     def read(self, work: Work[Result]) -> Result:
         """Return what ``work`` does in one transaction that sees one moment of the store."""
-        return self._tried(work, writing=False)
+        return self._tried(work, ATTEMPTS, writing=False)
 
-    def write(self, work: Work[Result]) -> Result:
+    def write(self, work: Work[Result], attempts: int = ATTEMPTS) -> Result:
         """Return what ``work`` does in one transaction: all of it happens, or nothing.
 
         One that gave way to another writer is done again; ``work`` must bear that. Raises what
         ``work`` raises, and StoreError.
         """
-        return self._tried(work, writing=True)
+        return self._tried(work, attempts, writing=True)
 
-    def _tried(self, work: Work[Result], *, writing: bool) -> Result:
-        for attempt in range(1, ATTEMPTS + 1):
+    def _tried(self, work: Work[Result], attempts: int, *, writing: bool) -> Result:
+        for attempt in range(1, attempts + 1):
             try:
                 with self._session(writing=writing) as session:
                     return work(session)
             except StoreError as error:
-                if not error.transient or self._path or attempt == ATTEMPTS:
+                if not error.transient or self._path or attempt == attempts:
                     raise
                 time.sleep(random.uniform(0.002, 0.02) * 2**attempt)  # noqa: S311
         raise AssertionError  # the last attempt returned or raised

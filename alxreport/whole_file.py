@@ -11,6 +11,9 @@ from typing import BinaryIO
 
 from alxreport.errors import AlxError, UsageError
 
+# Bytes: longer than any delta, short enough for a wrong file.
+LONGEST_STATE = 200_000
+
 
 @contextmanager
 def whole_file(path: Path, *, mark: bytes = b"") -> Iterator[BinaryIO]:
@@ -60,7 +63,7 @@ def read_state(path: Path, since: str | None) -> str | None:
     if since is not None:
         raise UsageError("--state and --since exclude each other.", "Leave --since out.")
     try:
-        return path.read_bytes()[:65_536].decode("utf-8", "replace").strip()
+        return path.read_bytes()[:LONGEST_STATE].decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
