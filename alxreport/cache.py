@@ -24,36 +24,43 @@ class Entry:
     total: int
 
 
-def _digest(entry: Entry, key: str) -> str:
+def _digest(entry: Entry, key: str, company: int, revision: int) -> str:
     page = entry.page
     state = hashlib.blake2b(page.body, digest_size=16)
-    state.update(f"{key} {page.count} {entry.total} {page.last} {page.more}".encode())
+    facts = (key, company, revision, page.count, entry.total, page.last, page.more)
+    state.update(repr(facts).encode())
     return state.hexdigest()
 
 
-def get(store: Store, key: str, *, company: int, revision: int, now: int) -> Entry | None:
-    """Return the entry of a question at a company's revision.
+def get(
+    store: Store, key: str, *, company: int, revision: int, now: int, minutes: int
+) -> Entry | None:
+    """Return the entry of a question at a company's revision, kept ``minutes`` ago at the most.
 
     None for one that is not there, too old, or damaged: a broken cache is a miss.
     """
     sql = (
         "SELECT {columns} FROM {table} WHERE companyid = :company AND cache_key = :key"
-        " AND revision = :revision AND expires_at > :now AND created_at <= :now"
+        " AND revision = :revision AND expires_at > :now"
+        " AND created_at <= :now AND created_at > :oldest"
     )
     try:
         found = store.read(
             lambda session: first(
                 session, sql.format(columns=", ".join(READ), table=session.names.cache),
-                company=company, key=key, revision=revision, now=now,
+                company=company, key=key, revision=revision, now=now, oldest=now - minutes * 60,
             )
         )  # fmt: skip
-        if found is None:
-            return None
-        _revision, count, total, user, course, more, digest, body = found
-        entry = Entry(Slice(bytes(body), count, bool(more), (user, course)), total)
-        return entry if _digest(entry, key) == digest else None
-    except (StoreError, TypeError, ValueError):
+    except StoreError:
         return None
+    if found is None:
+        return None
+    _revision, count, total, user, course, more, digest, body = found
+    numbers = (count, total, user, course)
+    if not isinstance(body, bytes) or not all(isinstance(number, int) for number in numbers):
+        return None
+    entry = Entry(Slice(body, count, bool(more), (user, course)), total)
+    return entry if _digest(entry, key, company, revision) == digest else None
 
 
 def put(
@@ -74,7 +81,7 @@ def put(
         companyid=company, cache_key=key, created_at=now, expires_at=now + minutes * 60,
         size=len(page.body), revision=revision, row_count=page.count, total=entry.total,
         last_user=page.last[0], last_course=page.last[1], more=int(page.more),
-        digest=_digest(entry, key), body=page.body,
+        digest=_digest(entry, key, company, revision), body=page.body,
     )  # fmt: skip
     _bound(session, most_bytes, now)
 
@@ -85,16 +92,17 @@ def _bound(session: Session, most_bytes: int, now: int) -> None:
         return
     prune(session, now=now)
     entries, size = figures(session)
-    if entries <= MOST_ENTRIES and size <= most_bytes:
-        return
-    # The quarter that ends first goes at once, so that not every page has to clear away.
-    sql = f"SELECT expires_at FROM {session.names.cache} ORDER BY expires_at LIMIT 1 OFFSET :place"  # noqa: S608
-    found = first(session, sql, place=max(0, entries // 4))
-    if found is not None:
+    while entries > MOST_ENTRIES or size > most_bytes:
+        # The quarter that ends first goes at once, so that not every page has to clear away.
+        sql = f"SELECT expires_at FROM {session.names.cache} ORDER BY expires_at LIMIT 1"  # noqa: S608
+        found = first(session, f"{sql} OFFSET :place", place=entries // 4)
+        if found is None:
+            return
         session.change(
             f"DELETE FROM {session.names.cache} WHERE expires_at <= :until",  # noqa: S608
             until=found[0],
         )
+        entries, size = figures(session)
 
 
 def figures(session: Session, *, company: int | None = None) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def _entry(store: Store, settings: Settings, visit: Visit, now: int) -> Entry:
     company, revision = visit.company.id, visit.company.revision
     key = plan.question_key
     if minutes:
-        found = cache.get(store, key, company=company, revision=revision, now=now)
+        found = cache.get(store, key, company=company, revision=revision, now=now, minutes=minutes)
         if found is not None:
             visit.cache = "hit"
             return found
