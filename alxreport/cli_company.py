@@ -136,6 +136,9 @@ def fields(
     hide: Annotated[
         list[str] | None, typer.Option("--hide", metavar="F", help="Hide it; may be repeated.")
     ] = None,
+    default: Annotated[
+        bool, typer.Option("--default", help="First forget what was shown and hidden.")
+    ] = False,
     as_json: Json = False,
     config: Config = None,
     debug: Debug = False,
@@ -147,8 +150,11 @@ def fields(
     settings = read_settings(context, config)
     found = company_fields(
         open_requests(context, settings), settings, company, int(time.time()),
-        show=show_fields or (), hide=hide or (),
+        show=show_fields or (), hide=hide or (), default=default,
     )  # fmt: skip
+    if hide and not (found["userid"] and found["courseid"]):
+        typer.echo("alxreport: warning: without userid and courseid nobody can read increments.",
+                   err=True)  # fmt: skip
     if as_json:
         print_json(found)
     else:

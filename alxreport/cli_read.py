@@ -88,7 +88,7 @@ def query(
     debug: Debug = False,
 ) -> None:
     """Print one page of a company's progress."""
-    del debug
+    del debug, as_json
     from alxreport.query import query_page
 
     settings = read_settings(context, config)
@@ -101,7 +101,7 @@ def query(
         ),
         int(time.time()),
     )  # fmt: skip
-    if as_json or form == "json":
+    if form == "json":
         sys.stdout.buffer.write(page.json() + b"\n")
     elif form == "csv":
         from alxreport.export import csv_text
@@ -170,23 +170,24 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Print all rows of one company."""
-    del debug
+    del debug, as_json  # the rows are for scripts in any case; errors are told where they arise
     from alxreport.export import BYTE_ORDER_MARK, FORMATS
     from alxreport.export import export as write_export
     from alxreport.whole_file import read_state, whole_file, write_state
 
     settings = read_settings(context, config)
     ending = output.suffix.removeprefix(".").lower() if output else ""
-    form = "json" if as_json else form or (ending if ending in FORMATS else "json")  # type: ignore[assignment]
+    form = form or (ending if ending in FORMATS else "json")  # type: ignore[assignment]
     store = open_requests(context, settings)
     who = caller("export", company, token_file)
 
     def begin() -> str | None:
         return since if state is None else read_state(state, since)
 
-    ask = _question(mode, begin, fields, courses, status, everything=True)
+    ask = _question(mode, begin, fields, courses, status, everything=True,
+                    same_filter=state is not None)  # fmt: skip
     rest: dict[str, Any] = {"form": form, "now": int(time.time())}
-    if output is None:
+    if output is None or str(output) == "-":
         done = write_export(store, settings, who, ask, sys.stdout.buffer, **rest)
     else:
         # Excel takes CSV for UTF-8 only with the mark; a pipe's reader would stumble over it.
@@ -225,6 +226,11 @@ def powerbi(
     from alxreport.whole_file import write_texts
 
     paths = write_texts(output, texts)
+    if url is not None:
+        note = (
+            "note: progress-from-api.pq needs 'alxreport serve', which comes with a later version."
+        )
+        typer.echo(f"alxreport: {note}", err=True)
     if as_json:
         print_json({"files": [str(path) for path in paths]})
     else:

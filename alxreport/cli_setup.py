@@ -62,9 +62,10 @@ def init(
     from dataclasses import asdict
 
     from alxreport.initialise import default_config_target, initialise
+    from alxreport.settings import environment_config
 
     report = initialise(
-        target=default_config_target(config or context.obj),
+        target=default_config_target(config or context.obj or environment_config()),
         moodle_config=moodle_config,
         moodle_url=moodle_url,
         store_url=store_url,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from alxreport.cli_options import (
-    AnyCompany,
     Config,
     Debug,
     Json,
@@ -51,8 +53,12 @@ def _group(table: Table, text: str) -> typer.Typer:
 
 app = _group(TOKENS, "The credentials with which a company's rows are asked for.")
 limit_app = _group(LIMITS, "How many requests a company may make a day.")
-cache_app = _group(CACHE, "The pages that are kept for an hour.")
+cache_app = _group(CACHE, "The pages that are kept for a while.")
 
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FILE", help="Write the secret there, for its owner alone."),
+]
 Number = Annotated[int, typer.Argument(metavar="ID", help="The token's number.")]
 MaybeCompany = Annotated[
     str | None, typer.Argument(metavar="[C]", help="Short name, id, or id:NUMBER.")
@@ -71,6 +77,7 @@ def create(
         list[str] | None,
         typer.Option("--ip", metavar="CIDR", help="Only from this network; may be repeated."),
     ] = None,
+    output: Output = None,
     as_json: Json = False,
     config: Config = None,
     debug: Debug = False,
@@ -80,25 +87,49 @@ def create(
     from alxreport.token_admin import create_token
 
     store = open_requests(context, read_settings(context, config))
-    token, secret = create_token(
-        store, company=company, name=name, now=int(time.time()), expires=expires, networks=ip or ()
-    )
-    _hand_over(token, secret, as_json)
+    with _place(output) as write:
+        token, secret = create_token(
+            store, company=company, name=name, now=int(time.time()), expires=expires,
+            networks=ip or (),
+        )  # fmt: skip
+        write(secret)
+    _hand_over(token, None if output else secret, as_json)
 
 
-def _hand_over(token: Any, secret: str, as_json: bool, **more: Any) -> None:
+@contextmanager
+def _place(output: Path | None) -> Iterator[Callable[[str], object]]:
+    """Yield what writes a secret to the file that was named, if one was.
+
+    The file is opened before the token is made: none is made whose secret would be lost.
+    """
+    if output is None:
+        yield lambda _secret: None
+        return
+    from alxreport.whole_file import whole_file
+
+    with whole_file(output) as file:
+        yield lambda secret: file.write(f"{secret}\n".encode())
+
+
+def _hand_over(token: Any, secret: str | None, as_json: bool, **more: Any) -> None:
+    if as_json and secret is None:
+        print_json(asdict(token) | more)
+        return
     if as_json:
         print_json(asdict(token) | more | {"token": secret})
         return
     until = f"until {token.expires_at}" if token.expires_at else "without an end"
-    typer.echo(f"Token {token.id} of {token.company}, {until}. Keep it: this is shown once.",
-               err=True)  # fmt: skip
-    typer.echo(secret)
+    keep = " Keep it: this is shown once." if secret else ""
+    typer.echo(f"Token {token.id} of {token.company}, {until}.{keep}", err=True)
+    if secret:
+        typer.echo(secret)
 
 
 def list_all(
     context: typer.Context,
-    company: AnyCompany = None,
+    company: Annotated[
+        str | None, typer.Option("--company", metavar="C", help="Only this company's.")
+    ] = None,
     as_json: Json = False,
     config: Config = None,
     debug: Debug = False,
@@ -173,6 +204,7 @@ def rotate(
             "--expires", metavar="90d", help="How long the new one lives; else as the old"
         ),
     ] = None,
+    output: Output = None,
     as_json: Json = False,
     config: Config = None,
     debug: Debug = False,
@@ -182,12 +214,17 @@ def rotate(
     from alxreport.token_admin import rotate_token
 
     store = open_requests(context, read_settings(context, config))
-    old, new, secret = rotate_token(
-        store, number, grace=grace, expires=expires, now=int(time.time())
-    )
+    with _place(output) as write:
+        old, new, secret = rotate_token(
+            store, number, grace=grace, expires=expires, now=int(time.time())
+        )
+        write(secret)
     if not as_json:
-        typer.echo(f"Token {old.id} ends at {old.expires_at}.", err=True)
-    _hand_over(new, secret, as_json, replaces=old.id, old_expires_at=old.expires_at)
+        word = "has ended" if old.state == "expired" else f"ends at {old.expires_at}"
+        typer.echo(f"Token {old.id} {word}.", err=True)
+    _hand_over(
+        new, None if output else secret, as_json, replaces=old.id, old_expires_at=old.expires_at
+    )
 
 
 def import_moodle(

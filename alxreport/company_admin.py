@@ -144,14 +144,20 @@ def company_fields(
     *,
     show: Sequence[str] = (),
     hide: Sequence[str] = (),
+    default: bool = False,
 ) -> dict[str, bool]:
-    """Show or hide fields of a company's answers; return each field and whether it is shown."""
+    """Show or hide fields of a company's answers; return each field and whether it is shown.
+
+    With ``default`` what was shown or hidden before is forgotten first.
+    """
     for field in (*show, *hide):
         if field not in FIELDS:
             raise UsageError(f"There is no field {field!r}.", f"They are {', '.join(FIELDS)}.")
     if both := sorted(set(show) & set(hide)):
         raise UsageError(f"{both[0]} cannot be shown and hidden.", "Name it once.")
     values = {FIELD + field: "1" for field in show} | {FIELD + field: "0" for field in hide}
+    if default:
+        store.write(lambda session: _unset_fields(session, the_company(session, name).id))
     if values:
         _change(store, name, values, now)
 
@@ -262,3 +268,10 @@ def _forget_imported(session: Session, settings: Settings, company: int) -> None
         told = name in default_options(settings) and name != "include_untracked"
         if told or name.startswith(COURSE):
             company_settings.unset(session, name, company=company)
+
+
+def _unset_fields(session: Session, company: int) -> None:
+    for name in company_settings.own_settings(session, company=company):
+        if name.startswith(FIELD):
+            company_settings.unset(session, name, company=company)
+    cache.clear(session, company=company)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ def parquet_writer() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise ConfigError(
-            "Parquet needs the package pyarrow.", "Run: pip install 'alxreport[parquet]'"
+            "Parquet needs the package pyarrow.",
+            f"Run: {sys.executable} -m pip install pyarrow",
         ) from error
     return pyarrow, parquet
 

@@ -33,6 +33,7 @@ class Question:
     fields: tuple[str, ...] | None = None
     wanted: Filter | None = None
     everything: bool = False  # all rows at once: an export
+    same_filter: bool = False  # the delta is kept for the next time, and must not become narrower
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def _mode(
         return (INCREMENTAL if mode == INCREMENTAL else FULL), None
     delta = read_delta(basis.key, question.since)
     problem = problem or _refusal(delta, basis, fields, wanted, mark_fits)
+    if not problem and delta and question.same_filter and delta.wanted != wanted:
+        problem = "The state was kept for another filter."
     if mode == INCREMENTAL:
         if problem or delta is None:
             raise ResyncError(problem, RESYNC)

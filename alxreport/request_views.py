@@ -23,10 +23,15 @@ def show_tokens(out: Console, tokens: Sequence[TokenView]) -> None:
                       numbers=("Id",))  # fmt: skip
     for token in tokens:
         table.add_row(
-            str(token.id), escape(token.company), escape(token.name), word(token.state),
+            str(token.id), escape(token.company), escape(token.name), _state(token),
             shown_time(token.expires_at, "never"), shown_time(token.last_used_at, "never"),
         )  # fmt: skip
     out.print(table)
+
+
+def _state(token: TokenView) -> Text:
+    state = word(token.state)
+    return state.append(f", replaced by {token.replaced_by}") if token.replaced_by else state
 
 
 def show_token(out: Console, token: TokenView) -> None:
@@ -69,7 +74,7 @@ def show_limits(out: Console, found: Sequence[dict[str, Any]]) -> None:
     if not found:
         out.print("No company was synced yet.")
         return
-    table = new_table("Company", "Used", "Limit", "Left", "Refused", "State", "New in",
+    table = new_table("Company", "Used", "Limit", "Left", "Refused", "State", "Resets in",
                       numbers=("Used", "Limit", "Left", "Refused"))  # fmt: skip
     for item in found:
         limit = f"{item['limit']:,}" if item["limit"] else "unlimited"

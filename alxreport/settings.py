@@ -99,7 +99,7 @@ def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | Non
     The order is ``--config``, ``ALXREPORT_CONFIG``, the user's directory, ``/etc``; the current
     directory is never searched, so that a stranger's folder cannot redirect a sync.
     """
-    named = explicit or (Path(value) if (value := environ.get("ALXREPORT_CONFIG")) else None)
+    named = explicit or environment_config(environ)
     if named is not None:
         if not named.is_file():
             raise ConfigError(
@@ -133,6 +133,11 @@ def load_settings(
     if not store.url:
         store = replace(store, url=f"sqlite:///{default_store_path()}")
     return replace(settings, moodle=moodle, store=store)
+
+
+def environment_config(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the configuration that ``ALXREPORT_CONFIG`` names, None when it names none."""
+    return Path(value) if (value := environ.get("ALXREPORT_CONFIG")) else None
 
 
 def environment_token(environ: Mapping[str, str] = os.environ) -> str | None:

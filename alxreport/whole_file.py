@@ -16,15 +16,15 @@ LONGEST_STATE = 200_000
 
 
 @contextmanager
-def whole_file(path: Path, *, mark: bytes = b"") -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, mark: bytes = b"", option: str = "--output") -> Iterator[BinaryIO]:
     """Yield a file that appears as ``path`` when the block succeeds, or not at all; mode 0600.
 
-    ``mark`` is written first, such as a byte order mark. Raises UsageError when the folder cannot
+    ``mark`` is written first, such as a byte order mark; ``option`` is named in errors. Raises UsageError when the folder cannot
     be written to.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
-        raise UsageError(f"{path} is a directory.", "Name a file in --output.")
+        raise UsageError(f"{path} is a directory.", f"Name a file in {option}.")
     if path.exists() and not path.is_file():
         # A device or a pipe: it is written to, not replaced.
         with path.open("wb") as file:
@@ -35,7 +35,7 @@ def whole_file(path: Path, *, mark: bytes = b"") -> Iterator[BinaryIO]:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written: {error.strerror}.", "Name another file in --output."
+            f"{path} cannot be written: {error.strerror}.", f"Name another file in {option}."
         ) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -62,6 +62,11 @@ def read_state(path: Path, since: str | None) -> str | None:
     """
     if since is not None:
         raise UsageError("--state and --since exclude each other.", "Leave --since out.")
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UsageError(
+            f"The state {path} cannot be written there.", "Name another file in --state."
+        )
     try:
         return path.read_bytes()[:LONGEST_STATE].decode("utf-8", "replace").strip()
     except FileNotFoundError:
@@ -74,7 +79,7 @@ def read_state(path: Path, since: str | None) -> str | None:
 
 def write_state(path: Path, delta: str) -> None:
     """Keep a delta in a file, which is replaced as a whole."""
-    with whole_file(path) as file:
+    with whole_file(path, option="--state") as file:
         file.write(delta.encode() + b"\n")
 
 

@@ -149,7 +149,8 @@ def test_every_form_says_the_same():
     rows = records()
     lines = text(*EXPORT, "--format", "ndjson").splitlines()
     assert [json.loads(line) for line in lines] == rows
-    assert text(*EXPORT, "--json", "--format", "csv") == text(*EXPORT)
+    assert text(*EXPORT, "--json") == text(*EXPORT)
+    assert text(*EXPORT, "--json", "--format", "csv") == text(*EXPORT, "--format", "csv")
     cells = table()
     assert list(cells[0]) == RECORD
     for row, line in zip(rows, cells, strict=True):
