@@ -19,8 +19,8 @@ LONGEST_STATE = 200_000
 def whole_file(path: Path, *, mark: bytes = b"", option: str = "--output") -> Iterator[BinaryIO]:
     """Yield a file that appears as ``path`` when the block succeeds, or not at all; mode 0600.
 
-    ``mark`` is written first, such as a byte order mark; ``option`` is named in errors. Raises UsageError when the folder cannot
-    be written to.
+    ``mark`` is written first, such as a byte order mark; ``option`` is named in errors. Raises
+    UsageError when the folder cannot be written to.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
