@@ -99,9 +99,6 @@ def _token_in(path: Path) -> str:
 
     try:
         data = sys.stdin.buffer.read(4096) if str(path) == "-" else path.read_bytes()[:4096]
-        if str(path) != "-" and path.is_file() and path.stat().st_mode & 0o004:
-            warning = f"{path} can be read by everybody; run: chmod 600 {path}"
-            typer.echo(f"alxreport: warning: {warning}", err=True)
     except OSError as error:
         raise UsageError(
             f"The token file {path} cannot be read: {error.strerror}.", "Check --token-file."

@@ -177,9 +177,13 @@ class Server(ABC):
                 self._install()
                 self.port = _free_port()
                 command = self._command()
-            except BaseException:
+            except BaseException as error:
                 shutil.rmtree(self.folder, ignore_errors=True)
-                raise
+                # Other servers that start now may hold what the system has of something.
+                if not isinstance(error, RuntimeError) or attempt == START_ATTEMPTS:
+                    raise
+                time.sleep(attempt)
+                continue
             self._launch(command)
             if self._answers():
                 return

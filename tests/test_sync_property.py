@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +20,9 @@ from .harness import Harness
 from .moodle_edits import EDITS, NothingThere, random_edit
 
 # Server databases are slower by a factor of ten; the kinds of edits are the same everywhere.
-EXAMPLES = {"sqlite": 15, "mariadb": 5, "postgres": 5}
+# More of everything, for a night: ALXREPORT_DEPTH=20.
+DEPTH = int(os.environ.get("ALXREPORT_DEPTH", "1"))
+EXAMPLES = {"sqlite": 10 * DEPTH, "mariadb": 4 * DEPTH, "postgres": 4 * DEPTH}
 HOURS = (0, 1, 60, 3600, 3600, 86_400, 90 * 86_400, -1, -3600, -40 * 86_400)
 
 
@@ -127,13 +130,13 @@ def test_each_kind_of_edit_alone(
     _name, _weight, edit = kind
     harness = Harness(f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/store.db")
     harness.site.create()
-    for seed in range(3):
+    for seed in range(2 * DEPTH):
         rng = random.Random(seed)
         harness.site.reset().sample(seed)
         harness.empty_store()
         harness.now = harness.site.now
         harness.sync_whatever()
-        for _step in range(6):
+        for _step in range(4):
             harness.site.now = harness.now
             with suppress(NothingThere), harness.site.transaction():
                 edit(harness.site, rng.choice, harness.now)
