@@ -171,6 +171,7 @@ def export(
 ) -> None:
     """Print all rows of one company."""
     del debug, as_json  # the rows are for scripts in any case; errors are told where they arise
+    from alxreport.errors import UsageError
     from alxreport.export import BYTE_ORDER_MARK, FORMATS
     from alxreport.export import export as write_export
     from alxreport.whole_file import read_state, whole_file, write_state
@@ -180,6 +181,9 @@ def export(
     form = form or (ending if ending in FORMATS else "json")  # type: ignore[assignment]
     store = open_requests(context, settings)
     who = caller("export", company, token_file)
+
+    if state is not None and output is not None and state.absolute() == output.absolute():
+        raise UsageError("--state and --output name the same file.", "Keep the state elsewhere.")
 
     def begin() -> str | None:
         return since if state is None else read_state(state, since)

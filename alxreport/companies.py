@@ -37,7 +37,7 @@ def find_company(companies: Iterable[AnyCompany], name: str) -> AnyCompany:
         exact = [c for c in known if c.shortname == wanted]
         folded = [c for c in known if c.shortname.casefold() == wanted.casefold()]
         numbered = [
-            c for c in known if wanted.isdecimal() and wanted.isascii() and c.id == int(wanted)
+            c for c in known if wanted.isdecimal() and str(c.id) == (wanted.lstrip("0") or "0")
         ]
         found = exact or folded
         found += [c for c in numbered if c not in found]

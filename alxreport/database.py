@@ -60,6 +60,8 @@ def database_url(settings: DatabaseSettings, what: str) -> URL:
         raise ConfigError(f"{what} is not a database URL.", f"Write {EXAMPLES}.") from error
     if url.drivername not in DRIVERS:
         raise ConfigError(f"{what} begins with {url.drivername}://.", f"Write {EXAMPLES}.")
+    if "@" in (url.host or ""):
+        raise ConfigError(f"{what} has an @ in its password.", "Write %40 for it there.")
     url = url.set(drivername=DRIVERS[url.drivername])
     if settings.password_file and url.drivername != "sqlite":
         url = url.set(password=read_password(settings.password_file))
@@ -247,7 +249,8 @@ def connecting(engine: Engine) -> Iterator[Connection]:
     try:
         connection = engine.connect()
     except (TypeError, ValueError) as error:  # UnicodeError, of an odd host name, is a ValueError
-        shown = engine.url.render_as_string(hide_password=True)
+        # Without its options: a password may stand there, too.
+        shown = engine.url.set(query={}).render_as_string(hide_password=True)
         raise ConfigError(
             f"The database URL {shown} has a part that its driver does not take: {error}.",
             "Check the host and what stands after the question mark.",

@@ -97,6 +97,7 @@ def make_plan(question: Question, basis: Basis, mark_fits: MarkFits) -> Plan:
         return _continued(question, basis, mark_fits, limit)
     fields = _fields(question.fields, basis)
     wanted = question.wanted or Filter()
+    _refuse_hidden(wanted, basis)
     mode, delta = _mode(question, basis, fields, wanted, mark_fits)
     since = delta.revision if delta else None
     begun = Delta(
@@ -151,6 +152,16 @@ def _fields(asked: tuple[str, ...] | None, basis: Basis) -> tuple[str, ...]:
                 f"The administrator can show it: alxreport company fields C --show {name}",
             )
     return asked
+
+
+def _refuse_hidden(wanted: Filter, basis: Basis) -> None:
+    """Refuse to filter by what is hidden: the answer's length would tell it."""
+    for asked, name in ((wanted.status, "status"), (wanted.courses, "courseid")):
+        if asked and (name in basis.options.hidden):
+            raise UsageError(
+                f"The field {name!r} is hidden for this company; it cannot be filtered by.",
+                f"The administrator can show it: alxreport company fields C --show {name}",
+            )
 
 
 def _mode(
@@ -215,6 +226,7 @@ def _continued(question: Question, basis: Basis, mark_fits: MarkFits, limit: int
     if cursor.since is not None and cursor.since < basis.purged_revision:
         raise ResyncError("This cursor is so old that deletions are forgotten.", RESYNC)
     _agrees(question, basis, cursor)
+    _refuse_hidden(begun.wanted, basis)
     fields = _fields(cursor.asked, basis)
     if field_bits(fields) != begun.fields:
         raise UsageError("The company's fields were changed.", "Begin with the first page.")

@@ -139,8 +139,10 @@ def redeem(session: Session, mark: str, *, company: int, token: int, now: int) -
     table = session.names.series
     found = session.rows(
         f"SELECT started_at FROM {table} WHERE companyid = :company AND tokenid = :token"  # noqa: S608
-        " AND mark = :mark AND started_at > :oldest AND credits > 0 ORDER BY started_at DESC",
+        " AND mark = :mark AND started_at > :oldest AND started_at < :newest AND credits > 0"
+        " ORDER BY started_at DESC",
         company=company, token=token, mark=mark, oldest=now - SERIES_SECONDS,
+        newest=now + SERIES_SECONDS,  # a clock that was set back makes no promise last for days
     )  # fmt: skip
     for (started_at,) in found:
         taken = session.change(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from alxreport import reporting_table, tokens
 from alxreport.companies import find_company
@@ -14,8 +15,11 @@ from alxreport.records import iso_time
 from alxreport.reporting_table import Standing
 from alxreport.sessions import Session, Store
 from alxreport.settings import Settings
-from alxreport.token_form import new_token, token_hash, without_secrets
+from alxreport.token_form import is_possible, new_token, token_hash, without_secrets
 from alxreport.tokens import Token
+
+if TYPE_CHECKING:
+    from alxreport.service_tokens import ServiceToken
 
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 LONGEST_SECONDS = 100 * UNITS["y"]
@@ -177,36 +181,56 @@ def import_tokens(store: Store, settings: Settings, now: int) -> list[Imported]:
         results = []
         for token in found:
             owner = token.companies[0] if len(token.companies) == 1 else 0
-            company = names.get(owner, "")
-            reason = token.refusal
-            if not reason and len(" ".join(token.networks)) > LONGEST_NETWORKS:
-                reason = "its list of networks is too long"
-            if not reason and not company:
-                reason = "its company was not synced yet: run 'alxreport sync', then this again"
-            if reason:
-                results.append(Imported(token.id, token.username, company, "refused", reason, None))
-                continue
             there = tokens.by_hash(session, token_hash(token.secret))
-            if there and there.companyid != owner:
-                opened = names.get(there.companyid, f"id:{there.companyid}")
-                reason = (
-                    f"it opens {opened} here as token {there.id}, but its user is in {company} now:"
-                    " revoke it here, and create another"
-                )
-                results.append(Imported(token.id, token.username, company, "refused", reason, None))
-                continue
-            made = there or tokens.add(
-                session, token_hash(token.secret), company=owner, now=now, origin="moodle",
-                name=f"Moodle token {token.id} of {token.username}"[:LONGEST_NAME],
-                networks=token.networks, expires_at=token.expires_at,
-            )  # fmt: skip
-            status = "present" if there else "imported"
-            state = made.state(now)
-            reason = "" if state == "active" else f"it is {state} here"
-            results.append(Imported(token.id, token.username, company, status, reason, made.id))
+            reason = _why_not(token, names.get(owner, ""), there, names, now)
+            made = there
+            if not reason and there is None:
+                made = tokens.add(
+                    session, token_hash(token.secret), company=owner, now=now, origin="moodle",
+                    name=f"Moodle token {token.id} of {token.username}"[:LONGEST_NAME],
+                    networks=token.networks, expires_at=token.expires_at,
+                )  # fmt: skip
+            status = "refused" if reason else "present" if there else "imported"
+            if there and not reason:
+                reason = _how_it_differs(token, there, now)
+            number = made.id if made and status != "refused" else None
+            results.append(
+                Imported(token.id, token.username, names.get(owner, ""), status, reason, number)
+            )
         return results
 
     return store.write(work)
+
+
+def _why_not(
+    token: ServiceToken, company: str, there: Token | None, names: Mapping[int, str], now: int
+) -> str:
+    """Return why a token of Moodle's is not taken over, "" when it can be or was before."""
+    if there and there.companyid != (token.companies[0] if len(token.companies) == 1 else 0):
+        opened = names.get(there.companyid, f"id:{there.companyid}")
+        return (
+            f"it opens {opened} here as token {there.id}, but its user is in"
+            f" {company or 'no single company'} now: revoke it here, and create another"
+        )
+    if token.refusal:
+        live = there is not None and there.state(now) == "active"
+        return token.refusal + (f"; it is still active here as token {there.id}" if live else "")  # type: ignore[union-attr]
+    if not company:
+        return "its company was not synced yet: run 'alxreport sync', then this again"
+    if not is_possible(token.secret):
+        return "it is damaged, or of alxreport's form without being one"
+    if len(" ".join(token.networks)) > LONGEST_NETWORKS:
+        return "its list of networks is too long"
+    return ""
+
+
+def _how_it_differs(token: ServiceToken, there: Token, now: int) -> str:
+    """Return how a token that was taken over before stands here and in Moodle."""
+    if there.state(now) != "active":
+        return f"it is {there.state(now)} here"
+    if (there.networks, there.expires_at) != (token.networks, token.expires_at):
+        return "Moodle changed its end or its networks since: revoke it here, and create another"
+    return ""
 
 
 def _known(session: Session, number: int) -> Token:

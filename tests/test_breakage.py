@@ -7,9 +7,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from alxreport.database import writing
+from alxreport.companies import find_company
+from alxreport.company_options import company_options
+from alxreport.database import database_url, writing
 from alxreport.database_errors import source_error, store_error
 from alxreport.error_codes import error_code
+from alxreport.errors import ConfigError, NotFoundError, UsageError
+from alxreport.listing import Filter
+from alxreport.question import Basis, Question, make_plan
+from alxreport.settings import Settings, StoreSettings
 
 from .conftest import Backend
 from .harness import Harness
@@ -99,3 +105,23 @@ def test_huge_ids_and_odd_letters_in_names(harness: Harness):
 def test_administrators_that_are_no_number(harness: Harness):
     harness.site.set_config("siteadmins", "2,²,x")
     assert harness.sync().status == "success"
+
+
+def test_a_company_named_by_thousands_of_digits():
+    with pytest.raises(NotFoundError):
+        find_company([], "9" * 5000)
+
+
+def test_no_password_in_the_error_of_a_url():
+    with pytest.raises(ConfigError) as caught:
+        database_url(StoreSettings(url="mysql://a:S3CRET@pw@127.0.0.1/d"), "store.url")
+    assert "pw" not in caught.value.message.replace("password", "")
+
+
+def test_what_is_hidden_is_not_filtered_by():
+    options = company_options(Settings(), {"field_status": "0", "field_courseid": "0"})
+    basis = Basis(1, 0, "", 0, 0, 1, options, b"k", 90, True, 1)
+    for wanted in (Filter(status="completed"), Filter(courses=(7,))):
+        with pytest.raises(UsageError, match="hidden"):
+            make_plan(Question(wanted=wanted), basis, lambda _delta: True)
+    assert make_plan(Question(), basis, lambda _delta: True).mode == "full"

@@ -22,7 +22,7 @@ from .moodle_edits import EDITS, NothingThere, random_edit
 # Server databases are slower by a factor of ten; the kinds of edits are the same everywhere.
 # More of everything, for a night: ALXREPORT_DEPTH=20.
 DEPTH = int(os.environ.get("ALXREPORT_DEPTH", "1"))
-EXAMPLES = {"sqlite": 10 * DEPTH, "mariadb": 4 * DEPTH, "postgres": 4 * DEPTH}
+EXAMPLES = {"sqlite": 10 * DEPTH, "mariadb": 3 * DEPTH, "postgres": 3 * DEPTH}
 HOURS = (0, 1, 60, 3600, 3600, 86_400, 90 * 86_400, -1, -3600, -40 * 86_400)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from alxreport.database_errors import store_error
@@ -37,7 +38,8 @@ def upgrade(engine: Engine, tables: StoreTables, is_current: Callable[[], bool])
     for attempt in range(1, ATTEMPTS + 1):
         try:
             command.upgrade(config, "head")
-        except DBAPIError as error:
+        except (DBAPIError, CommandError) as error:
+            # Alembic's own error: another process moved the version on at this moment.
             if attempt == ATTEMPTS:
                 raise store_error(error) from error
             time.sleep(random.uniform(0.1, 0.3) * attempt)  # noqa: S311
