@@ -32,7 +32,7 @@ from .crowd import Crowd, add_crowd
 from .moodle_edits import random_edit
 
 # Server databases are slower by a factor of ten; the SQL is the same in every example.
-EXAMPLES = {"sqlite": 10, "mysql": 2, "postgresql": 2}
+EXAMPLES = {"sqlite": 6, "mysql": 2, "postgresql": 2}
 HOUR, DAY = 3600, 86_400
 STEPS = (0, 1, 60, HOUR, HOUR, 25 * HOUR, 40 * DAY, 91 * DAY, -1, -HOUR)
 

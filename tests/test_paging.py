@@ -22,7 +22,7 @@ from .crowd import Crowd, add_crowd
 from .moodle_edits import random_edit
 
 # Server databases are slower by a factor of ten; the SQL is the same in every example.
-EXAMPLES = {"sqlite": 20, "mysql": 3, "postgresql": 3}
+EXAMPLES = {"sqlite": 12, "mysql": 2, "postgresql": 2}
 DAY = 86_400
 TOLD = ("firstname", "lastname", "email", "coursename", "percentage", "status")
 
