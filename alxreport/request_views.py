@@ -24,9 +24,14 @@ def show_tokens(out: Console, tokens: Sequence[TokenView]) -> None:
     for token in tokens:
         table.add_row(
             str(token.id), escape(token.company), escape(token.name), _state(token),
-            shown_time(token.expires_at, "never"), shown_time(token.last_used_at, "never"),
+            _minute(token.expires_at), _minute(token.last_used_at),
         )  # fmt: skip
     out.print(table)
+
+
+def _minute(iso: str | None) -> str:
+    """Return a moment without its seconds, which would break the line at 80 columns."""
+    return shown_time(iso, "never")[:16]
 
 
 def _state(token: TokenView) -> Text:
