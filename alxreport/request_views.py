@@ -19,8 +19,8 @@ def show_tokens(out: Console, tokens: Sequence[TokenView]) -> None:
     if not tokens:
         out.print("There is no token yet. Make one: alxreport token create --company C")
         return
-    table = new_table("Id", "Company", "Name", "State", "Expires (UTC)", "Last used (UTC)",
-                      numbers=("Id",))  # fmt: skip
+    times = ("Expires (UTC)", "Last used (UTC)")  # kept in one piece, as numbers are
+    table = new_table("Id", "Company", "Name", "State", *times, numbers=("Id", *times))
     for token in tokens:
         table.add_row(
             str(token.id), escape(token.company), escape(token.name), _state(token),
