@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/alxreport demo build/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
 
 lint: $(READY)
 	$(BIN)/ruff check .

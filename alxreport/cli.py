@@ -34,6 +34,7 @@ COMMANDS: Table = {
     "token": ("cli_tokens:app", "The credentials with which a company's rows are asked for."),
     "limit": ("cli_tokens:limit_app", "How many requests a company may make a day."),
     "cache": ("cli_tokens:cache_app", "The pages that are kept for a while."),
+    "cron": ("cli_cron:app", "The cron lines that run the sync."),
     "init": ("cli_setup:init", "Write the configuration, after trying both databases."),
     "doctor": ("cli_setup:doctor", "Check the set-up and say what to do about each finding."),
     "demo": ("cli_setup:demo", "Build a made-up site and play an hour; no server, no network."),

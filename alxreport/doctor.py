@@ -33,8 +33,8 @@ def diagnose(settings_loader: Callable[[], Settings], now: int) -> tuple[Check, 
         settings = settings_loader()
         configuration = _configuration(settings)
     except AlxError as error:
-        return failed("configuration", error), cron_check(None)
-    checks = [configuration, cron_check(settings.path)]
+        return failed("configuration", error), cron_check(None, now, any_config=True)
+    checks = [configuration, cron_check(settings.path, now)]
     if settings.moodle.url:
         checks += source_checks(settings.moodle, now)
     checks += store_checks(settings, now)

@@ -93,7 +93,7 @@ def default_store_path() -> Path:
     return Path(user_data_path("alxreport")) / "alxreport.db"
 
 
-def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
+def find_config(explicit: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the configuration file to use, or None when there is none.
 
     The order is ``--config``, ``ALXREPORT_CONFIG``, the user's directory, ``/etc``; the current
@@ -138,6 +138,12 @@ def load_settings(
 def environment_config(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the configuration that ``ALXREPORT_CONFIG`` names, None when it names none."""
     return Path(value) if (value := environ.get("ALXREPORT_CONFIG")) else None
+
+
+def environment_overrides(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the names of the variables that override the configuration file."""
+    names = ("ALXREPORT_MOODLE_URL", "ALXREPORT_MOODLE_PREFIX", "ALXREPORT_STORE_URL")
+    return [name for name in names if environ.get(name)]
 
 
 def environment_token(environ: Mapping[str, str] = os.environ) -> str | None:

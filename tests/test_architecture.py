@@ -17,14 +17,16 @@ LAYERS = {
     DATABASE: "dialects database database_errors address schema request_schema migrations"
     " moodle_tables sessions",
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"
-    " php_tokens php_statements marks question company_options networks powerbi powerbi_text",
+    " php_tokens php_statements marks question company_options networks powerbi powerbi_text"
+    " cron_lines cron_command cron_times cron_units",
     PARTS: "moodle evidence store lease history switch company_settings checks grants"
     " probes config_file explain_source tokens rate_limit cache request_log reporting_table"
-    " service_tokens plugin_settings",
+    " service_tokens plugin_settings cron_host cron_program",
     SERVICES: "survey sync verify explain query export demo demo_site demo_names initialise doctor"
-    " explain_conditions company_sync admission token_admin company_admin limit_admin",
-    FACES: "cli cli_options cli_read cli_setup cli_company cli_tokens command_group views"
-    " request_views __main__",
+    " explain_conditions company_sync admission token_admin company_admin limit_admin cron"
+    " cron_judge",
+    FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_tokens command_group views"
+    " cron_views request_views __main__",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SOUND = {
@@ -33,7 +35,7 @@ SOUND = {
     ("probes", "moodle"): "looks at a Source that moodle inspected",
 }
 LINES, DATA = 350, {"demo_names"}
-CLI = {"cli", "cli_options", "cli_read", "cli_setup", "cli_company", "cli_tokens"}
+CLI = {"cli", "cli_options", "cli_read", "cli_setup", "cli_company", "cli_cron", "cli_tokens"}
 REPORTING_WRITERS = {"store", "migrations"}
 # They write SQL as text, and only into the store's tables by their attribute of StoreNames.
 PLAIN_SQL = {"tokens", "rate_limit", "cache", "request_log", "company_settings", "sessions"}
@@ -104,7 +106,7 @@ def test_no_exception_is_left_over():
 def test_libraries_stay_in_their_place(path):
     name, used = name_of(path), {found.split(".")[0] for found in imports(TREES[path])}
     if "rich" in used:
-        assert name in CLI | {"views", "request_views"}
+        assert name in CLI | {"views", "request_views", "cron_views"}
     if "typer" in used:
         assert name in CLI | {"command_group"}
     if "alembic" in used:
@@ -195,7 +197,8 @@ def test_every_module_says_in_one_sentence_what_it_is(path):
     assert not re.search(r"\.\s+[A-Z]", first), "two sentences"
 
 
-HEAVY = ["sqlalchemy", "alembic", "orjson", "pymysql", "psycopg", "tabulate", "platformdirs"]
+HEAVY = ["sqlalchemy", "alembic", "orjson", "pymysql", "psycopg", "tabulate", "platformdirs",
+         "cronsim"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

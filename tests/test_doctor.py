@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alxreport import doctor_host, doctor_store, history, switch
+from alxreport import cron, cron_host, doctor_store, history, switch
 from alxreport.checks import age_text
 from alxreport.database import open_store, writing
 from alxreport.doctor import ORDER, SEVERITY, Check, diagnose, worst
-from alxreport.doctor_host import cron_check, sync_line
+from alxreport.doctor_host import cron_check
 from alxreport.errors import ConfigError, SourceError
 from alxreport.grants import writing_rights
 from alxreport.records import RunReport
@@ -37,17 +35,32 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(folder / "home"))
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(doctor_host, "SYSTEM_CRONTAB", folder / "crontab")
-    monkeypatch.setattr(doctor_host, "CRON_FOLDER", folder / "cron.d")
+    monkeypatch.setattr(cron_host, "SYSTEM_CRONTAB", folder / "crontab")
+    monkeypatch.setattr(cron_host, "CRON_FOLDER", folder / "cron.d")
+    monkeypatch.setattr(cron_host, "UNIT_FOLDER", folder / "units")
+    monkeypatch.setattr(cron_host, "SPOOLS", ())
+    monkeypatch.setattr(cron_host, "home_of", lambda user: folder / "home")
+    monkeypatch.setattr(cron_host, "cron_daemon", lambda: "cron")
+    program(folder)
     set_crontab(folder, "")
     return folder
 
 
+def program(folder):
+    """Make something that can be run and is alxreport; return its path."""
+    path = folder / "bin" / "alxreport"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\nexec python3 -m alxreport\n")
+    path.chmod(0o755)
+    return path
+
+
 def set_crontab(folder, text):
-    program = folder / "crontab_of_user"
-    program.write_text(text)
+    listing = folder / "crontab_of_user"
+    listing.write_text(text)
     script = folder / "bin-crontab"
-    script.write_text(f"#!/bin/sh\ncat '{program}'\n" if text else "#!/bin/sh\nexit 1\n")
+    none = "#!/bin/sh\necho no crontab for you >&2\nexit 1\n"
+    script.write_text(f"#!/bin/sh\ncat '{listing}'\n" if text else none)
     script.chmod(0o755)
 
 
@@ -55,8 +68,7 @@ def set_crontab(folder, text):
 def crontab_command(host, monkeypatch):
     """Let ``crontab -l`` be the script of ``set_crontab``."""
     found = {"crontab": str(host / "bin-crontab")}
-    # Not shutil.which itself: the fixtures look for their servers with it.
-    monkeypatch.setattr(doctor_host, "shutil", SimpleNamespace(which=found.get))
+    monkeypatch.setattr(cron_host, "crontab_program", lambda: found.get("crontab"))
     return found
 
 
@@ -110,16 +122,17 @@ def in_store(settings, change):
         engine.dispose()
 
 
-def with_cron(host):
-    set_crontab(host, "7 * * * * /opt/alxreport/bin/alxreport sync --quiet\n")
+def with_cron(host, config):
+    named = f"ALXREPORT_CONFIG={config}"
+    set_crontab(host, f"7 * * * * {named} {program(host)} sync --quiet\n")
 
 
 # As it should be
 
 
 def test_a_sound_and_synced_site_has_nothing_to_complain_about(settings, host, tmp_path):
-    with_cron(host)
     path = tmp_path / "config.toml"
+    with_cron(host, path)
     path.write_text(
         f'[moodle]\nurl = "{settings.moodle.url}"\n[store]\nurl = "{settings.store.url}"\n'
     )
@@ -460,47 +473,87 @@ def test_the_plugins_tables_in_the_store(settings):
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("7 * * * * alxreport sync", True),
-        ("@hourly /opt/x/bin/alxreport --config /etc/a.toml sync --quiet >/dev/null", True),
-        ("7 * * * * ALXREPORT_MOODLE_URL=mysql://u:pw@h/d alxreport sync", True),
-        ("7 * * * * python3 -m alxreport sync; true", True),
-        ("# 7 * * * * alxreport sync", False),
-        ("7 * * * * alxreport sync-state show", False),
-        ("7 * * * * alxreport monitor; /bin/x sync", False),
-        ("7 * * * * /bin/alxreporter sync", False),
-        ("MAILTO=alxreport sync", False),
+        ("7 * * * * {} sync", True),
+        ("@hourly {} --config {}.toml sync --quiet >/dev/null", True),
+        ("7 * * * * ALXREPORT_MOODLE_URL=mysql://u:pw@h/d {} sync", True),
+        ("7 * * * * {} sync; true", True),
+        ("# 7 * * * * {} sync", False),
+        ("7 * * * * {} sync-state show", False),
+        ("7 * * * * {} monitor; /bin/x sync", False),
+        ("7 * * * * {}er sync", False),
+        ("MAILTO={} sync", False),
+        # What cannot work, though it looks as if it did.
+        ("7 * * * * alxreport sync", False),
+        ("7 * * * * /nowhere{} sync", False),
+        ("7 * * * * {} sync --quite", False),
+        ("7 * * * * {} sync --dry-run", False),
+        ("7 * * * * ALXREPORT_CONFIG=/nowhere.toml {} sync", False),
+        ("7 2 * * * {} sync", False),
+        ("7 * * * 1-5 {} sync", False),
+        ("@reboot {} sync", False),
     ],
 )
 def test_cron_lines(host, line, found):
-    set_crontab(host, f"SHELL=/bin/sh\n{line}\n")
-    check = cron_check(None)
+    path = program(host)
+    config = path.with_name("alxreport.toml")
+    config.touch()
+    set_crontab(host, f"SHELL=/bin/sh\n{line.replace('{}', str(path))}\n")
+    check = cron_check(config if "--config" in line else None, 0)
     assert check.verdict == ("ok" if found else "warning")
+    assert bool(check.advice) != found
     assert "pw" not in check.finding
 
 
-def test_cron_lines_of_the_machine(host, crontab_command):
-    line = "7 * * * * reports /usr/bin/alxreport sync --quiet\n"
+def test_a_line_of_another_configuration_is_none(host, tmp_path):
+    mine, other = tmp_path / "mine.toml", tmp_path / "other.toml"
+    mine.touch()
+    other.touch()
+    set_crontab(host, f"7 * * * * {program(host)} --config {other} sync\n")
+    assert cron_check(mine, 0).finding == "No cron line runs the sync."
+    assert cron_check(mine, 0).advice == f"Run: alxreport cron install --config {mine}"
+    assert cron_check(other, 0).verdict == "ok"
+    assert cron_check(None, 0, any_config=True).verdict == "ok"
+
+
+def test_cron_lines_of_the_machine(host, crontab_command, monkeypatch):
+    monkeypatch.setattr(cron_host, "_file_fault", lambda path: "")
+    line = f"7 * * * * root {program(host)} sync --quiet\n"
     for name in ("alxreport.dpkg-old", "x~"):
         (host / "cron.d" / name).write_text(line)
-    assert cron_check(None).verdict == "warning"
+    assert cron_check(None, 0).verdict == "warning"
     (host / "cron.d" / "alxreport").write_text(line)
-    found = cron_check(None)
+    found = cron_check(None, 0)
     assert (found.verdict, "cron.d/alxreport" in found.finding) == ("ok", True)
     (host / "cron.d" / "alxreport").unlink()
     (host / "crontab").write_text(line)
     crontab_command.clear()
-    assert cron_check(None).verdict == "ok"
+    assert cron_check(None, 0).verdict == "ok"
     (host / "crontab").unlink()
-    assert "no crontab command" in cron_check(None).finding
+    assert "no crontab command" in cron_check(None, 0).finding
 
 
-def test_the_line_to_add_is_found_once_it_is_added(host):
-    for config in (None, Path("/etc/alxreport/config.toml"), Path("/srv/50% of/a.toml")):
-        line = sync_line(config)
-        assert ("ALXREPORT_CONFIG" in line) == (config is not None and "srv" in str(config))
+def test_no_daemon_no_sync(host, monkeypatch):
+    set_crontab(host, f"7 * * * * {program(host)} sync\n")
+    monkeypatch.setattr(cron_host, "cron_daemon", lambda: "")
+    check = cron_check(None, 0)
+    assert (check.verdict, "no cron daemon is running" in check.finding) == ("warning", True)
+    monkeypatch.setattr(cron_host, "cron_daemon", lambda: None)
+    assert cron_check(None, 0).verdict == "ok"
+
+
+def test_the_line_to_add_is_found_once_it_is_added(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(cron, "own_program", lambda: (str(program(host)),))
+    usual = host / "home" / ".config" / "alxreport" / "config.toml"
+    odd = tmp_path / "50% of 'it'" / "a.toml"
+    for config in (None, usual, odd):
+        if config:
+            config.parent.mkdir(parents=True)
+            config.touch()
+        line = cron.cron_lines(config)["sync"]
+        assert ("ALXREPORT_CONFIG" in line) == (config == odd)
         assert "%" not in line.replace(r"\%", "")
         set_crontab(host, line + "\n")
-        assert cron_check(config).verdict == "ok"
+        assert cron_check(config, 0).verdict == "ok"
 
 
 # The syncs
