@@ -265,7 +265,7 @@ class _WayIn:
 
     def _trace(self, session: Session, entry: request_log.Entry, error: BaseException) -> None:
         subject = str(entry.company) if entry.company else entry.ip or entry.agent
-        kind = error.code if isinstance(error, AlxError) else "failure"
+        kind = error.code if isinstance(error, AlxError) else error_word(error)
         if isinstance(error, NotAuthorisedError):
             kind, subject = request_log.AUTHORISATION, entry.ip or entry.agent
             if error.reason in NOBODYS_ATTEMPT:
@@ -294,6 +294,8 @@ class _WayIn:
             cache=visit.cache if visit else "",
             error=error,
             question=plan.question_key[:32] if plan else "",
+            revision=self.company.revision if self.company else 0,
+            cache_minutes=visit.options.cache_minutes if visit else 0,
         )
 
 

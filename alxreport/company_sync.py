@@ -38,6 +38,7 @@ from alxreport.survey import Scope, Survey
 # A company's transaction that lost against another one is tried again as a whole, this often.
 ATTEMPTS = 4
 
+RETURNED = "returned"  # created in the place of a tombstone
 Observer = Callable[[int, int], None]  # companies done, companies in all
 
 
@@ -66,6 +67,7 @@ class Run:
     positions: Mapping[int, Position]
     scope: Scope
     version: int = 0
+    began: float = 0.0  # of the company at hand, on the monotonic clock
     total: int = 0
     users: Mapping[int, Sequence[int]] = field(default_factory=dict)  # in the store, of buckets
     results: dict[int, CompanyResult] = field(default_factory=dict)
@@ -132,6 +134,7 @@ def _pass(run: Run, companies: Sequence[int]) -> None:
 
 
 def _sync_company(run: Run, company: int, members: Iterator[Learner]) -> None:
+    run.began = time.monotonic()
     try:
         if run.lease is None:
             with reading(run.engine) as stored:
@@ -190,6 +193,7 @@ def _merge(
         there = store.stored_learners(stored, run.tables, company=company, users=users)
         for change in merge.changes(expected(), there):
             counts[change.kind] += 1
+            counts[RETURNED] += change.kind == merge.CREATE and change.before is not None
             if change.kind == merge.DELETE:
                 going.extend((change.content.userid, change.content.courseid))
             yield change
@@ -214,9 +218,14 @@ def _merge(
         created=counts[merge.CREATE],
         updated=counts[merge.UPDATE] + counts[merge.SCRUB],
         deleted=counts[merge.DELETE],
+        duration_ms=round((time.monotonic() - run.began) * 1000),
     )
     if connection is not None:
-        new = _described(run, company, state, result.rows, revision if result.changed else None)
+        new = replace(
+            _described(run, company, state, result.rows, revision if result.changed else None),
+            tombstones=max(0, state.tombstones + counts[merge.DELETE] - counts[RETURNED]),
+            duration_ms=result.duration_ms,
+        )
         store.save_company(connection, run.tables, new)
         history.record_results(connection, run.tables, run.run or 0, [result])
         if result.changed:

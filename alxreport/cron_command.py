@@ -21,7 +21,7 @@ OPTIONS: Mapping[Task, Mapping[str, bool]] = {
         "--json": False,
         "--quiet": False,
     },
-    "alerts": {**ROOT_OPTIONS, "--notify": False, "--json": False},
+    "alerts": {**ROOT_OPTIONS, "--notify": False, "--json": False, "--quiet": False},
 }
 IDLE_OPTIONS = ("--dry-run", "--help")
 

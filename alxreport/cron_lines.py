@@ -19,9 +19,7 @@ Task = Literal["sync", "alerts"]
 Log = Literal["mail", "logger"]
 
 # The command of each task, without the program.
-COMMANDS: Mapping[Task, str] = {"sync": "sync --quiet", "alerts": "alerts check --notify"}
-# Whether the line of the alerts is installed too; there is no such command yet.
-ALERTS_LINE = False
+COMMANDS: Mapping[Task, str] = {"sync": "sync --quiet", "alerts": "alerts check --notify --quiet"}
 ALERTS_TIMES = "*/10 * * * *"
 EXAMPLE_PROGRAM, EXAMPLE_MINUTE = "/usr/local/bin/alxreport", 17
 LOGGED = " 2>&1 | logger -t alxreport"
@@ -81,14 +79,12 @@ def all_lines(
     config: str | None,
     minute: int,
     log: Log = "mail",
-    *,
-    alerts: bool = ALERTS_LINE,
 ) -> dict[Task, str]:
     """Return the lines to install by their task; see sync_line."""
-    lines: dict[Task, str] = {"sync": sync_line(program, config, minute, log)}
-    if alerts:
-        lines["alerts"] = alerts_line(program, config, log)
-    return lines
+    return {
+        "sync": sync_line(program, config, minute, log),
+        "alerts": alerts_line(program, config, log),
+    }
 
 
 def _line(task: Task, times: str, program: Sequence[str], config: str | None, log: Log) -> str:
@@ -179,6 +175,6 @@ def without_lines(text: str, old: Collection[int]) -> str:
     return with_lines(text, {}, dict.fromkeys(old, "sync")) if old else text
 
 
-def example_lines(*, alerts: bool = ALERTS_LINE) -> dict[Task, str]:
+def example_lines() -> dict[Task, str]:
     """Return the lines as README and crontab.example show them."""
-    return all_lines((EXAMPLE_PROGRAM,), None, EXAMPLE_MINUTE, alerts=alerts)
+    return all_lines((EXAMPLE_PROGRAM,), None, EXAMPLE_MINUTE)

@@ -21,7 +21,7 @@ from alxreport.dialects import (
     SqliteSetHash,
     flavour,
 )
-from alxreport.errors import AlxError, ConfigError, SourceError, StoreError
+from alxreport.errors import AlxError, ConfigError, NoStoreError, SourceError, StoreError
 from alxreport.settings import DatabaseSettings, MoodleSettings, StoreSettings, read_password
 
 # They log what they meet while they clean up after an error that is told anyway.
@@ -211,7 +211,7 @@ def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
         return _translate(engine, store_error)
     path = _sqlite_path(url, "store.url")
     if not create and not path.exists():
-        raise StoreError(f"There is no store at {path} yet.", "Run 'alxreport sync' first.")
+        raise NoStoreError(f"There is no store at {path} yet.", "Run 'alxreport sync' first.")
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

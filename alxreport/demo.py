@@ -9,12 +9,15 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from alxreport.database import open_store
+from alxreport.demo_history import write_requests, write_runs
 from alxreport.demo_site import DemoChange, build_demo_site, play_an_hour
 from alxreport.errors import UsageError
+from alxreport.monitor import take
 from alxreport.records import CompanyResult, RunReport
 from alxreport.schema import prepare_store, store_tables
 from alxreport.sessions import open_requests
 from alxreport.settings import MoodleSettings, Settings, StoreSettings
+from alxreport.snapshots import Snapshot
 from alxreport.sync import run_sync
 from alxreport.token_admin import create_token
 
@@ -36,6 +39,8 @@ class DemoReport:
     second: RunReport
     company: str  # one to look at
     token_file: Path  # opens that company
+    settings: Settings
+    snapshot: Snapshot  # of the monitor, with a made-up week behind it
 
 
 def run_demo(directory: Path, now: int) -> DemoReport:
@@ -69,11 +74,20 @@ def run_demo(directory: Path, now: int) -> DemoReport:
     first = run_sync(settings, engine, tables, now=now - HOUR_SECONDS)
     changes = play_an_hour(site, now)
     second = run_sync(settings, engine, tables, now=now)
+    busiest = sorted(second.companies, key=lambda company: -company.rows)
+    write_runs(engine, tables, second.companies, now)
     engine.dispose()
-    largest = max(second.companies, key=lambda company: company.rows)
+    largest = busiest[0]
     token_file = directory / TOKEN
     _write_token(settings, largest, token_file, now)
-    return DemoReport(directory, config, first, tuple(changes), second, largest.company, token_file)
+    store = open_requests(settings.store)
+    write_requests(store, busiest, now)
+    snapshot = take(store, settings, now=now, next_sync_at=None)
+    store.close()
+    return DemoReport(
+        directory, config, first, tuple(changes), second, largest.company, token_file, settings,
+        snapshot,
+    )  # fmt: skip
 
 
 def _write_token(settings: Settings, company: CompanyResult, path: Path, now: int) -> None:

@@ -59,6 +59,10 @@ class StoreError(DatabaseError):
         self.transient = transient
 
 
+class NoStoreError(StoreError):
+    """There is no store yet: no sync has ever begun."""
+
+
 class NeverSyncedError(DatabaseError):
     """A company's rows were asked for before its first successful sync."""
 

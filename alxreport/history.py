@@ -45,6 +45,7 @@ def record_results(
             "created": result.created,
             "updated": result.updated,
             "deleted": result.deleted,
+            "duration_ms": result.duration_ms,
             "error": result.error,
         }
         for result in results

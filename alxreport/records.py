@@ -87,6 +87,8 @@ class CompanyState:
     synced_at: int | None  # unix seconds of its last successful sync
     last_status: str
     last_error: str
+    tombstones: int = 0
+    duration_ms: int = 0  # of its last sync
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class CompanyResult:
     updated: int = 0
     deleted: int = 0
     error: str | None = None
+    duration_ms: int = 0
 
     @property
     def changed(self) -> bool:

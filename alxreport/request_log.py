@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alxreport.sessions import Session, insert_new, numbers
+from alxreport.sessions import Session, add_to, first, insert_new, numbers
 from alxreport.token_form import without_secrets
 
 # Of what is refused, so many rows are logged for one caller within a minute; the rest is counted.
@@ -15,6 +15,9 @@ OTHERS = "*"
 PRUNED_ROWS = 10_000
 LARGEST = 2**63 - 1
 RATE_LIMIT, AUTHORISATION = "rate_limit", "authorisation"
+HIT, MISS = "hit", "miss"
+EXPORT = "export"
+HOUR = 3_600
 
 
 @dataclass(frozen=True)
@@ -35,23 +38,73 @@ class Entry:
     cache: str = ""  # hit, miss, or nothing where the cache was not asked
     error: str = ""
     question: str = ""  # the same for requests that ask for the same
+    revision: int = 0  # of the company, as it was admitted
+    cache_minutes: int = 0
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it tells how fast pages are; an export takes as long as it is large."""
+        return self.endpoint != EXPORT
 
 
 def write(session: Session, entry: Entry) -> None:
-    """Add a request to the log."""
+    """Add a request to the log, and one that was answered to the sums of its hour."""
+    repeated = _is_repeated(session, entry)
+    values = {name: value for name, value in vars(entry).items() if name != "cache_minutes"}
     session.change(
         f"INSERT INTO {session.names.logs} (at, companyid, tokenid, ip, agent, endpoint, mode,"  # noqa: S608
-        " page_limit, page_offset, row_count, duration_us, cache, error, question)"
+        " page_limit, page_offset, row_count, duration_us, cache, error, question, revision,"
+        " repeated)"
         " VALUES (:at, :company, :token, :ip, :agent, :endpoint, :mode, :limit, :offset, :rows,"
-        " :duration_us, :cache, :error, :question)",
-        **vars(entry)
+        " :duration_us, :cache, :error, :question, :revision, :repeated)",
+        **values
         | {
+            "repeated": repeated,
             "ip": clean(entry.ip, 64),
             "agent": clean(entry.agent, 255),
             "limit": _stored(entry.limit),
             "offset": _stored(entry.offset),
         },
     )
+    if not entry.error:
+        _sum_up(session, entry, repeated)
+
+
+def _is_repeated(session: Session, entry: Entry) -> int:
+    """Return 1 for a question that was answered at this revision while its page may be kept.
+
+    Only such a one can be expected to hit; a page that is read once is nobody's fault.
+    """
+    if not entry.cache or entry.error:
+        return 0
+    if entry.cache == HIT:
+        return 1
+    found = first(
+        session,
+        f"SELECT 1 FROM {session.names.logs} WHERE companyid = :company AND at > :oldest"  # noqa: S608
+        " AND at <= :now AND question = :question AND revision = :revision AND cache <> ''"
+        " AND error = '' LIMIT 1",
+        company=entry.company, oldest=entry.at - entry.cache_minutes * 60, now=entry.at,
+        question=entry.question, revision=entry.revision,
+    )  # fmt: skip
+    return int(found is not None)
+
+
+def _sum_up(session: Session, entry: Entry, repeated: int) -> None:
+    hour = entry.at - entry.at % HOUR
+    timed = int(entry.is_timed)
+    add_to(
+        session, session.names.activity, {"hour": hour, "companyid": entry.company},
+        {
+            "calls": 1, "row_count": entry.rows, "timed": timed,
+            "total_us": entry.duration_us * timed, "hits": int(entry.cache == HIT),
+            "misses": int(entry.cache == MISS), "repeats": repeated,
+            "repeat_hits": repeated * (entry.cache == HIT),
+        },
+    )  # fmt: skip
+    if timed:
+        key = {"hour": hour, "ms": entry.duration_us // 1000}
+        add_to(session, session.names.latency, key, {"calls": 1})
 
 
 def _stored(number: int | None) -> int | None:
@@ -75,8 +128,12 @@ def count_refusal(session: Session, kind: str, subject: str, *, company: int, no
     )
     if not session.change(sql, minute=minute, kind=kind, subject=subject):
         others = f"SELECT count(*) FROM {table} WHERE minute = :minute AND kind = :kind"  # noqa: S608
-        if int(session.rows(others, minute=minute, kind=kind)[0][0]) >= COUNTED_CALLERS:
-            subject = OTHERS
+        # Companies are as many as there are; callers as many as somebody likes.
+        if (
+            kind != RATE_LIMIT
+            and int(session.rows(others, minute=minute, kind=kind)[0][0]) >= COUNTED_CALLERS
+        ):
+            subject, company = OTHERS, 0
         columns = ("minute", "kind", "subject", "companyid")
         session.change(
             insert_new(session, table, columns),
@@ -107,7 +164,9 @@ def prune(session: Session, *, before: int) -> int:
         f"SELECT id FROM {table} WHERE at < :before ORDER BY at LIMIT {PRUNED_ROWS}",  # noqa: S608
         before=before,
     )
-    session.change(f"DELETE FROM {session.names.refusals} WHERE minute < :before", before=before)  # noqa: S608
+    for name, column in (("refusals", "minute"), ("activity", "hour"), ("latency", "hour")):
+        sums = getattr(session.names, name)
+        session.change(f"DELETE FROM {sums} WHERE {column} < :before", before=before)  # noqa: S608
     if not old:
         return 0
     return session.change(

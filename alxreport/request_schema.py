@@ -1,4 +1,4 @@
-"""The store's tables behind requests: tokens, limits, cache, log."""
+"""The store's tables behind requests and alerts: tokens, limits, cache, log, what is open."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ def words(column: str, length: int) -> Column[str]:
 def key(column: str) -> Column[int]:
     """Return a number that is part of the primary key and given by us."""
     return Column(column, BigInteger, primary_key=True, autoincrement=False)
+
+
+# Of one company's answered requests in one hour; the times are of pages, in microseconds.
+ACTIVITY = (
+    "calls", "row_count", "timed", "total_us", "hits", "misses", "repeats", "repeat_hits",
+)  # fmt: skip
 
 
 def request_tables(meta: MetaData, name: str) -> dict[str, Table]:
@@ -143,8 +149,61 @@ def request_tables(meta: MetaData, name: str) -> dict[str, Table]:
             words("cache", 10),
             words("error", 50),
             words("question", 32),
+            number("revision"),
+            number("repeated"),
             Index(f"{name}logs_at", "at"),
             Index(f"{name}logs_company", "companyid", "at"),
+            **MYSQL,
+        ),
+        # The log by the hour, kept with it, so that no view has to read a day of it.
+        "activity": Table(
+            f"{name}activity",
+            meta,
+            key("hour"),
+            key("companyid"),
+            *(number(column) for column in ACTIVITY),
+            Index(f"{name}activity_company", "companyid", "hour"),
+            **MYSQL,
+        ),
+        "latency": Table(
+            f"{name}latency",
+            meta,
+            key("hour"),
+            key("ms"),
+            number("calls"),
+            **MYSQL,
+        ),
+        "alerts": Table(
+            f"{name}alerts",
+            meta,
+            Column("id", Id, primary_key=True),
+            words("kind", 50),
+            words("subject", 80),
+            words("name", 255),
+            words("severity", 10),
+            words("message", 1000),
+            number("opened_at"),
+            number("changed_at"),
+            number("closed_at"),
+            number("ended"),  # 0 while it is open, then its id
+            number("acknowledged_at"),
+            words("acknowledged_by", 64),
+            # Of one kind and subject there is one open alert, however many look at once.
+            UniqueConstraint("kind", "subject", "ended", name=f"{name}alerts_open"),
+            Index(f"{name}alerts_closed", "closed_at"),
+            **MYSQL,
+        ),
+        # What was told to whom; a claim keeps two checkers from telling the same at once.
+        "deliveries": Table(
+            f"{name}deliveries",
+            meta,
+            key("alertid"),
+            Column("event", String(30), primary_key=True),
+            Column("target", String(32), primary_key=True),
+            number("claimed_until"),
+            words("claimed_by", 64),
+            number("told_at"),
+            number("attempts"),
             **MYSQL,
         ),
     }

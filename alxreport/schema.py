@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from alxreport.database import connecting
-from alxreport.errors import StoreError
+from alxreport.errors import NoStoreError, StoreError
 from alxreport.request_schema import MYSQL, Blob, Id, number, request_tables, words
 from alxreport.store_names import PLUGIN_PREFIX, SCHEMA_VERSION
 
@@ -58,6 +58,10 @@ class StoreTables:
     refusals: Table
     cache: Table
     logs: Table
+    activity: Table
+    latency: Table
+    alerts: Table
+    deliveries: Table
 
 
 @lru_cache
@@ -107,7 +111,9 @@ def store_tables(prefix: str = "") -> StoreTables:
             Column("position", BigInteger),
             number("revision"),
             number("live_rows"),
+            number("deleted_rows"),
             number("purged_revision"),
+            number("duration_ms"),
             Column("synced_at", BigInteger),
             words("last_status", 20),
             Column("last_error", Text),
@@ -222,7 +228,7 @@ def require_store(engine: Engine, tables: StoreTables) -> None:
         version = schema_version(connection, tables)
         if version is None:
             refuse_foreign(connection, tables)
-            raise StoreError("The store is empty.", "Run 'alxreport sync' first.")
+            raise NoStoreError("The store is empty.", "Run 'alxreport sync' first.")
     if version != SCHEMA_VERSION:
         prepare_store(engine, tables)
 

@@ -66,6 +66,24 @@ def insert_new(session: Session, table: str, columns: Sequence[str]) -> str:
     return f"INSERT {into} ON CONFLICT DO NOTHING"
 
 
+def add_to(
+    session: Session, table: str, keys: Mapping[str, int], amounts: Mapping[str, int]
+) -> None:
+    """Add amounts to the row of a key, which is made where there is none; in one statement."""
+    columns = [*keys, *amounts]
+    values = ", ".join(f":{name}" for name in columns)
+    if session.kind == "mysql":
+        sums = ", ".join(f"{name} = {name} + :{name}" for name in amounts)
+        end = f"ON DUPLICATE KEY UPDATE {sums}"
+    else:
+        sums = ", ".join(f"{name} = {table}.{name} + :{name}" for name in amounts)
+        end = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sums}"
+    session.change(
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) {end}",  # noqa: S608
+        **keys, **amounts,
+    )  # fmt: skip
+
+
 def by_index(session: Session, table: str, index: str) -> str:
     """Return a table to be read along an index of ours.
 

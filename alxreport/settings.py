@@ -7,7 +7,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,13 @@ from alxreport.errors import ConfigError
 SYSTEM_CONFIG = Path("/etc/alxreport/config.toml")
 TLS_MODES = ("off", "require", "verify")
 SYNC_MODES = ("full", "incremental", "auto", "disabled")
+KINDS: Mapping[Any, str] = {
+    str: "a text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list of texts in quotes",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class SyncSettings:
     include_untracked: bool = False
     tombstone_days: int = 90
     history_days: int = 90
+    ping_url: str = field(default="", repr=False)  # told of each run's start and end
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,25 @@ class RequestSettings:
 
 
 @dataclass(frozen=True)
+class AlertSettings:
+    """From where on a figure is an alert, and who is told; a limit of 0 switches its alert off."""
+
+    urls: list[str] = field(default_factory=list, repr=False)  # in Apprise's form
+    remind_hours: int = 24  # 0 = told once
+    overdue_hours: int = 2
+    sync_error_percent: float = 5.0
+    p95_seconds: float = 5.0
+    success_percent: float = 95.0
+    cache_hit_percent: float = 70.0
+    limit_warning_percent: float = 80.0
+    failed_authentications: int = 5
+    failed_authentication_minutes: int = 10
+    unusual_factor: float = 3.0
+    least_events: int = 20  # before a rate is judged
+    least_cache_events: int = 50
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of ``config.toml``; a section of the file is an attribute here."""
 
@@ -75,6 +102,7 @@ class Settings:
     store: StoreSettings = StoreSettings()
     sync: SyncSettings = SyncSettings()
     requests: RequestSettings = RequestSettings()
+    alerts: AlertSettings = AlertSettings()
     path: Path | None = None
     warnings: tuple[str, ...] = ()
 
@@ -185,6 +213,7 @@ def parse_settings(text: str, path: Path | None = None) -> Settings:
         "store": StoreSettings,
         "sync": SyncSettings,
         "requests": RequestSettings,
+        "alerts": AlertSettings,
     }
     values: dict[str, Any] = {}
     for name, table in document.items():
@@ -214,20 +243,20 @@ def _section(where: str, name: str, kind: type[Any], table: dict[str, Any]) -> A
     for key, value in table.items():
         if key not in known:
             raise _unknown(where, f"{name}.{key}", [f"{name}.{other}" for other in known])
-        expected = type(known[key].default)
-        if type(value) is not expected:
-            words = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
+        expected = list if known[key].default is MISSING else type(known[key].default)
+        fits = type(value) is expected or (expected is float and type(value) is int)
+        if not fits or (expected is list and not all(isinstance(item, str) for item in value)):
             raise ConfigError(
-                f"{where}: {name}.{key} must be {words[expected]}, not {_shown(key, value)}.",
+                f"{where}: {name}.{key} must be {KINDS[expected]}, not {_shown(key, value)}.",
                 "Correct that line.",
             )
-        if isinstance(value, int) and value < 0:
+        if isinstance(value, int | float) and not 0 <= value < float("inf"):
             raise ConfigError(f"{where}: {name}.{key} cannot be negative.", "Correct that line.")
     return kind(**table)
 
 
 def _shown(key: str, value: Any) -> str:
-    return "what it is" if key == "url" else repr(value)
+    return "what it is" if "url" in key else repr(value)
 
 
 def _unknown(where: str, name: str, known: list[str]) -> ConfigError:
@@ -243,7 +272,8 @@ def _check_mode(settings: Settings) -> Settings:
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & stat.S_IROTH:
         return settings
-    if any("@" in s.url and _has_password(s.url) for s in (settings.moodle, settings.store)):
+    urls = [settings.moodle.url, settings.store.url]
+    if any("@" in url and _has_password(url) for url in urls) or settings.alerts.urls:
         raise ConfigError(
             f"{path} holds a password and everybody on this machine can read it (mode {mode:04o}).",
             f"Run: chmod 600 {path}",

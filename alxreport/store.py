@@ -54,6 +54,7 @@ def company_states(connection: Connection, tables: StoreTables) -> dict[int, Com
         select(
             t.companyid, t.shortname, t.name, t.suspended, t.gone, t.position, t.revision,
             t.live_rows, t.synced_at, t.last_status, func.coalesce(t.last_error, ""),
+            t.deleted_rows, t.duration_ms,
         ).order_by(t.companyid)
     )  # fmt: skip
     return {row[0]: CompanyState(*row) for row in rows}
@@ -84,6 +85,8 @@ def save_company(connection: Connection, tables: StoreTables, state: CompanyStat
         "position": state.position,
         "revision": state.revision,
         "live_rows": state.rows,
+        "deleted_rows": state.tombstones,
+        "duration_ms": state.duration_ms,
         "synced_at": state.synced_at,
         "last_status": state.last_status,
         "last_error": state.last_error or None,
@@ -109,18 +112,6 @@ def save_revision(
     )
 
 
-def prune_revisions(connection: Connection, tables: StoreTables, before: int) -> None:
-    """Delete the marks of revisions that had a successor before a moment already."""
-    t = tables.revisions
-    newest = connection.execute(
-        select(t.c.companyid, func.max(t.c.revision)).where(t.c.made_at < before)
-        .group_by(t.c.companyid)
-    ).all()  # fmt: skip
-    if newest:
-        old = delete(t).where(t.c.companyid == bindparam("of"), t.c.revision < bindparam("last"))
-        connection.execute(old, [{"of": company, "last": last} for company, last in newest])
-
-
 def touch_companies(
     connection: Connection, tables: StoreTables, companies: Collection[int], version: int, now: int
 ) -> None:
@@ -129,7 +120,9 @@ def touch_companies(
     statement = (
         update(t)
         .where(t.c.companyid.in_(_numbers(companies)))
-        .values(position=version, synced_at=now, last_status="success", last_error=None)
+        .values(
+            position=version, synced_at=now, last_status="success", last_error=None, duration_ms=0
+        )
     )
     connection.execute(statement)
 
@@ -322,25 +315,3 @@ def _write(
             for userid, *rest, deleted in rows
         ],
     )
-
-
-def purge_tombstones(connection: Connection, tables: StoreTables, before: int) -> int:
-    """Delete the tombstones that were set before a moment; return how many went.
-
-    Each company keeps up to which revision its deletions are no longer all there.
-    """
-    t, states = tables.reporting, tables.sync_status
-    old = and_(t.c.is_deleted == 1, t.c.last_updated < before)
-    purged = connection.execute(
-        select(t.c.companyid, func.max(t.c.revision)).where(old).group_by(t.c.companyid)
-    ).all()
-    if not purged:
-        return 0
-    connection.execute(
-        update(states)
-        .where(states.c.companyid == bindparam("of"))
-        .where(states.c.purged_revision < bindparam("last"))
-        .values(purged_revision=bindparam("last")),
-        [{"of": company, "last": last} for company, last in purged],
-    )
-    return connection.execute(delete(t).where(old)).rowcount

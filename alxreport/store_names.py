@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 PLUGIN_PREFIX = "local_alx_api_"
 
 
@@ -14,6 +14,12 @@ class StoreNames:
 
     prefix: str = ""
     quote: str = '"'
+
+    @property
+    def pattern(self) -> str:
+        """Return a LIKE pattern for the names of the store's tables, escaped with ``!``."""
+        name = f"{self.prefix}{PLUGIN_PREFIX}".replace("!", "!!")
+        return name.replace("_", "!_").replace("%", "!%") + "%"
 
     def __getattr__(self, table: str) -> str:
         """Return the quoted name of a table, such as ``names.reporting``."""

@@ -11,7 +11,17 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import Engine
 
-from alxreport import cache, fingerprints, history, rate_limit, request_log, store, switch
+from alxreport import (
+    alert_log,
+    cache,
+    fingerprints,
+    history,
+    rate_limit,
+    request_log,
+    retention,
+    store,
+    switch,
+)
 from alxreport import survey as surveys
 from alxreport.companies import Named, find_company
 from alxreport.company_sync import Observer, Run, finish_untouched, sync_companies, unobserved
@@ -27,6 +37,7 @@ from alxreport.database import (
 from alxreport.errors import AlxError, StoreError
 from alxreport.fingerprints import Movement, Position
 from alxreport.lease import Lease, sync_lease
+from alxreport.ping import ping
 from alxreport.records import CompanyState, RunReport
 from alxreport.schema import (
     StoreTables,
@@ -39,6 +50,7 @@ from alxreport.sessions import ServerSession
 from alxreport.settings import Settings, StoreSettings
 from alxreport.store_names import SCHEMA_VERSION
 from alxreport.survey import Survey
+from alxreport.token_form import without_secrets
 
 DAY_SECONDS = 86_400
 # Parts of the log that one run clears away at the most; the next one goes on.
@@ -72,16 +84,24 @@ def run_sync(
         return RunReport(None, "incremental", "disabled", now, now, 0.0, dry_run=dry_run)
     if dry_run:
         return _attempt(task, None, None)
+    watcher = settings.sync.ping_url
     with sync_lease(engine, tables, int(time.time())) as lease:
         with writing(engine) as connection:
             number = history.begin_run(connection, tables, task.mode, now)
+        ping(watcher, "start")
         try:
-            return _attempt(task, lease, number)
+            report = _attempt(task, lease, number)
         except BaseException as error:
-            _record_failure(
-                task, number, error.message if isinstance(error, AlxError) else type(error).__name__
-            )
+            text = error.message if isinstance(error, AlxError) else type(error).__name__
+            _record_failure(task, number, text)
+            ping(watcher, "fail", without_secrets(text))
             raise
+    failed, every = report.errors, len(report.companies)
+    if failed:
+        ping(watcher, "fail", f"{failed} of {every} companies failed")
+    else:
+        ping(watcher, "success")
+    return report
 
 
 @dataclass(frozen=True)
@@ -235,10 +255,10 @@ def _close(run: Run, report: RunReport, settings: Settings) -> None:
         history.end_run(connection, run.tables, report)
         store.drop_unused_positions(connection, run.tables)
         if switch.is_due(connection, run.tables, "pruned_at", run.now, DAY_SECONDS):
-            store.purge_tombstones(
+            retention.purge_tombstones(
                 connection, run.tables, run.now - keep.tombstone_days * DAY_SECONDS
             )
-            store.prune_revisions(
+            retention.prune_revisions(
                 connection, run.tables, run.now - (keep.tombstone_days + 1) * DAY_SECONDS
             )
             history.prune_history(connection, run.tables, run.now - keep.history_days * DAY_SECONDS)
@@ -254,6 +274,7 @@ def _prune_requests(run: Run, settings: Settings) -> None:
         cache.prune(session, now=run.now)
         oldest_day = rate_limit.day_of(before - DAY_SECONDS, UTC)
         rate_limit.prune(session, now=run.now, before_day=oldest_day)
+        alert_log.prune(session, before=before)
     for _ in range(PRUNED_PARTS):
         with writing(run.engine) as connection:
             session = ServerSession(connection, run.tables.prefix)

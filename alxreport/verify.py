@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -12,11 +13,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from alxreport import evidence, fingerprints, merge, store
+from alxreport import evidence, fingerprints, merge, store, switch
 from alxreport import survey as surveys
 from alxreport.companies import Named, find_company
 from alxreport.company_sync import Observer, unobserved
-from alxreport.database import open_source, reading, snapshot
+from alxreport.database import open_source, reading, snapshot, writing
+from alxreport.errors import StoreError
 from alxreport.progress import learner_rows
 from alxreport.records import Content, Difference, Learner
 from alxreport.schema import StoreTables
@@ -97,7 +99,7 @@ def run_verify(
     """Compare stored rows with what Moodle's data give, for some companies or all.
 
     ``repair`` derives the companies with wrong rows again, completely, under the sync's lease.
-    Nothing is written otherwise. Raises SourceError or StoreError.
+    Nothing is written otherwise but when it was. Raises SourceError or StoreError.
     """
     now = int(time.time()) if now is None else now
     started = time.monotonic()
@@ -161,7 +163,18 @@ def run_verify(
         again = run_verify(settings, engine, tables, companies=companies, now=now)
         repaired = report.status == "success" and not again.wrong
     seconds = round(time.monotonic() - started, 3)
-    return VerifyReport(tuple(verdicts), tuple(listed), repaired, seconds)
+    found = VerifyReport(tuple(verdicts), tuple(listed), repaired, seconds)
+    if not companies:
+        _note(engine, tables, found, now)
+    return found
+
+
+def _note(engine: Engine, tables: StoreTables, report: VerifyReport, now: int) -> None:
+    """Leave word of a comparison of all companies for the monitor, where that can be written."""
+    left = 0 if report.repaired else report.wrong
+    word = f"{left} wrong" if left else "ok"
+    with suppress(StoreError), writing(engine) as connection:
+        switch.write(connection, tables, "verified", f"{now} {word}")
 
 
 def _expected(

@@ -196,6 +196,8 @@ def show_demo(out: Console, report: DemoReport) -> None:
         f"{program} export --company {report.company} --format csv --config {config}",
         f"{program} query --token-file {report.token_file} --limit 1 --config {config}",
         f"{program} limit show --config {config}",
+        f"{program} monitor --watch --config {config}",
+        f"{program} monitor --html monitor.html --config {config}",
         f"{program} verify --config {config}",
     ):
         out.print(Text(f"  {command}"), soft_wrap=True)

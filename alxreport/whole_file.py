@@ -16,8 +16,10 @@ LONGEST_STATE = 200_000
 
 
 @contextmanager
-def whole_file(path: Path, *, mark: bytes = b"", option: str = "--output") -> Iterator[BinaryIO]:
-    """Yield a file that appears as ``path`` when the block succeeds, or not at all; mode 0600.
+def whole_file(
+    path: Path, *, mark: bytes = b"", option: str = "--output", mode: int = 0o600
+) -> Iterator[BinaryIO]:
+    """Yield a file that appears as ``path`` when the block succeeds, or not at all.
 
     ``mark`` is written first, such as a byte order mark; ``option`` is named in errors. Raises
     UsageError when the folder cannot be written to.
@@ -43,6 +45,7 @@ def whole_file(path: Path, *, mark: bytes = b"", option: str = "--output") -> It
             yield file
             file.flush()
             os.fsync(file.fileno())
+            os.fchmod(file.fileno(), mode)
         os.replace(name, path)
     except BaseException as error:
         with suppress(FileNotFoundError):

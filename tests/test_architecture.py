@@ -13,20 +13,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "alxreport"
 GROUND, DATABASE, PURE, PARTS, SERVICES, FACES = range(6)
 LAYERS = {
-    GROUND: "__init__ settings records errors error_codes store_names token_form whole_file",
+    GROUND: "__init__ settings records errors error_codes store_names token_form whole_file"
+    " process_mark",
     DATABASE: "dialects database database_errors address schema request_schema migrations"
-    " moodle_tables sessions",
+    " moodle_tables sessions store_size",
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"
     " php_tokens php_statements marks question company_options networks powerbi powerbi_text"
-    " cron_lines cron_command cron_times cron_units",
+    " cron_lines cron_command cron_times cron_units screens snapshots alert_rules wording"
+    " monitor_screens"
+    " monitor_html monitor_charts markup metrics",
     PARTS: "moodle evidence store lease history switch company_settings checks grants"
     " probes config_file explain_source tokens rate_limit cache request_log reporting_table"
-    " service_tokens plugin_settings cron_host cron_program",
-    SERVICES: "survey sync verify explain query export demo demo_site demo_names initialise doctor"
+    " service_tokens plugin_settings cron_host cron_program retention monitor_facts call_facts"
+    " alert_log notify ping",
+    SERVICES: "survey sync verify explain query export demo demo_site demo_history demo_names initialise doctor"
     " explain_conditions company_sync admission token_admin company_admin limit_admin cron"
-    " cron_judge",
-    FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_tokens command_group views"
-    " cron_views request_views __main__",
+    " cron_judge gathering monitor alerts telling",
+    FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_monitor cli_tokens"
+    " command_group views cron_views request_views monitor_views alert_views"
+    " terminal_charts terminal_tables terminal_text __main__",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SOUND = {
@@ -35,10 +40,22 @@ SOUND = {
     ("probes", "moodle"): "looks at a Source that moodle inspected",
 }
 LINES, DATA = 350, {"demo_names"}
-CLI = {"cli", "cli_options", "cli_read", "cli_setup", "cli_company", "cli_cron", "cli_tokens"}
-REPORTING_WRITERS = {"store", "migrations"}
+CLI = {
+    "cli",
+    "cli_options",
+    "cli_read",
+    "cli_setup",
+    "cli_company",
+    "cli_cron",
+    "cli_monitor",
+    "cli_tokens",
+}
+PAINTERS = {"views", "request_views", "cron_views", "alert_views", "monitor_views",
+            "terminal_charts", "terminal_tables", "terminal_text"}  # fmt: skip
+REPORTING_WRITERS = {"store", "retention", "migrations"}
 # They write SQL as text, and only into the store's tables by their attribute of StoreNames.
-PLAIN_SQL = {"tokens", "rate_limit", "cache", "request_log", "company_settings", "sessions"}
+PLAIN_SQL = {"tokens", "rate_limit", "cache", "request_log", "company_settings", "sessions",
+             "monitor_facts", "call_facts", "alert_log"}  # fmt: skip
 DIALECT_READERS = {"dialects", "database", "address", "sessions"}
 
 
@@ -106,7 +123,7 @@ def test_no_exception_is_left_over():
 def test_libraries_stay_in_their_place(path):
     name, used = name_of(path), {found.split(".")[0] for found in imports(TREES[path])}
     if "rich" in used:
-        assert name in CLI | {"views", "request_views", "cron_views"}
+        assert name in CLI | PAINTERS
     if "typer" in used:
         assert name in CLI | {"command_group"}
     if "alembic" in used:

@@ -94,19 +94,21 @@ def no_crontab(machine, monkeypatch):
 
 
 def test_install_twice_then_remove(crontab, config):
-    (line,) = cron_lines(config).values()
+    lines = tuple(cron_lines(config).values())
     done = install_lines(config, NOW)
-    assert (done.changed, done.lines, done.notes) == (True, (line,), ())
-    assert listed() == f"{line}\n".encode()
+    assert (done.changed, done.lines, done.notes) == (True, lines, ())
+    assert listed() == "".join(f"{line}\n" for line in lines).encode()
     assert not install_lines(config, NOW).changed
-    assert listed() == f"{line}\n".encode()
+    assert listed() == "".join(f"{line}\n" for line in lines).encode()
     status = cron_status(config, NOW)
     assert (status.verdict, status.advice) == ("ok", "")
-    (found,) = status.lines
-    assert (found.state, found.mine, found.marked, found.user) == ("ok", True, True, user_name())
+    assert [found.task for found in status.lines] == ["sync", "alerts"]
+    for found in status.lines:
+        assert (found.state, found.mine, found.marked) == ("ok", True, True)
+        assert found.user == user_name()
     assert 0 < status.next_run - NOW <= 3600
     assert next_sync_run(NOW, config) == status.next_run
-    assert remove_lines(config, NOW).removed == 1
+    assert remove_lines(config, NOW).removed == 2
     assert subprocess.run(["crontab", "-l"], capture_output=True, check=False).returncode == 1
     assert not remove_lines(config, NOW).changed
     assert next_sync_run(NOW, config) is None
@@ -118,8 +120,8 @@ def test_foreign_lines_stay_byte_for_byte(crontab, config):
     stored = SPOOL.read_bytes()
     assert stored.endswith(ODD), "crontab - keeps what it is given"
     assert read_crontab("root").encode("utf-8", "surrogateescape") == ODD
-    line = install_lines(config, NOW).lines[0]
-    assert SPOOL.read_bytes().endswith(ODD + line.encode() + b"\n")
+    lines = install_lines(config, NOW).lines
+    assert SPOOL.read_bytes().endswith(ODD + "".join(f"{line}\n" for line in lines).encode())
     install_lines(config, NOW, minute=3, log="logger")
     assert SPOOL.read_bytes().count(b"# alxreport sync") == 1
     assert remove_lines(config, NOW).changed
@@ -132,8 +134,8 @@ def test_a_crontab_that_was_put_there_without_the_command(crontab, config):
     text = b"# one\n# two\n# three\n# four\n7 * * * * true"
     SPOOL.write_bytes(text)
     SPOOL.chmod(0o600)
-    line = install_lines(config, NOW).lines[0]
-    assert SPOOL.read_bytes().endswith(text + b"\n" + line.encode() + b"\n")
+    line, alerts = install_lines(config, NOW).lines
+    assert SPOOL.read_bytes().endswith(text + f"\n{line}\n{alerts}\n".encode())
     remove_lines(config, NOW)
     assert SPOOL.read_bytes().endswith(text + b"\n")
 
@@ -198,22 +200,23 @@ def written(no_crontab, monkeypatch):
 
 
 def test_a_line_commented_out_is_on_again(no_crontab, written, config):
-    (line,) = cron_lines(config).values()
+    line, alerts = cron_lines(config).values()
     no_crontab(f"# before\n#{line}\n# after\n")
     assert cron_status(config, NOW).lines[0].state == "off"
     assert cron_status(config, NOW).advice.startswith("Run: alxreport cron install")
     done = install_lines(config, NOW)
-    assert written == [f"# before\n{line}\n# after\n"]
+    assert written == [f"# before\n{line}\n# after\n{alerts}\n"]
     assert "commented out; it is on again" in done.notes[0]
 
 
 def test_a_line_by_hand_that_works_is_enough(no_crontab, written, config):
-    (line,) = cron_lines(config).values()
+    line, alerts = cron_lines(config).values()
     by_hand = line.replace(" # alxreport sync", " >> /tmp/log")
     no_crontab(f"{by_hand}\n")
     done = install_lines(config, NOW)
-    assert (done.changed, done.lines) == (False, ())
+    assert (written, done.lines) == ([f"{by_hand}\n{alerts}\n"], (alerts,))
     assert "does it already" in done.notes[0]
+    no_crontab(f"{by_hand}\n")
     done = remove_lines(config, NOW)
     assert (done.changed, "not put in by alxreport" in done.notes[0]) == (False, True)
 
@@ -235,20 +238,21 @@ def test_two_configurations_have_a_line_each(no_crontab, written, config, tmp_pa
     assert written[-1].count("# alxreport sync") == 2
     states = {line.state for line in cron_status(config, NOW).lines}
     assert states == {"ok", "other"}
-    assert remove_lines(config, NOW).notes == (
-        f"Your crontab, line 2, stays. It uses another configuration: {other}.",
+    assert remove_lines(config, NOW).notes == tuple(
+        f"Your crontab, line {number}, stays. It uses another configuration: {other}."
+        for number in (3, 4)
     )
     assert written[-1].count("# alxreport sync") == 1
     assert str(other) in written[-1]
 
 
 def test_an_old_path_is_replaced_in_its_place(no_crontab, written, config):
-    (line,) = cron_lines(config).values()
+    line, alerts = cron_lines(config).values()
     old = line.replace(sys.executable.rpartition("/")[0], "/gone/bin")
     no_crontab(f"{old}\n# after\n{old}\n")
     assert cron_status(config, NOW).verdict == "warning"
     install_lines(config, NOW)
-    assert written == [f"{line}\n# after\n"]
+    assert written == [f"{line}\n# after\n{alerts}\n"]
 
 
 def test_a_configuration_that_is_gone_can_be_removed(no_crontab, written, config):
@@ -262,7 +266,7 @@ def test_a_configuration_that_is_gone_can_be_removed(no_crontab, written, config
 
 
 def test_lines_of_the_machine_and_of_others(no_crontab, machine, config, monkeypatch):
-    (line,) = cron_lines(config).values()
+    line, _alerts = cron_lines(config).values()
     times, command = line[: line.index("*") + 7], line[line.index("*") + 8 :]
     (machine / "cron.d" / "alxreport").write_text(f"{times} nobody-here {command}\n")
     (machine / "cron.d" / "passed.over").write_text(f"{times} root {command}\n")
@@ -290,7 +294,7 @@ def test_files_that_cron_passes_over(tmp_path):
 
 
 def test_a_line_without_an_end_and_one_with_a_file_fault(no_crontab, config):
-    (line,) = cron_lines(config).values()
+    line, _alerts = cron_lines(config).values()
     no_crontab(line)
     assert "does not end" in cron_status(config, NOW).lines[0].fault
 
@@ -395,9 +399,12 @@ def test_the_machines_time_zone(tmp_path, monkeypatch):
 
 def test_show_status_and_usage(no_crontab, written, config, monkeypatch):
     done = run("cron", "show", "--minute", "5", "--log", "logger", "--config", config)
-    assert done.out.decode() == f"{cron_lines(config, minute=5, log='logger')['sync']}\n"
+    lines = cron_lines(config, minute=5, log="logger").values()
+    assert done.out.decode() == "".join(f"{line}\n" for line in lines)
     shown = run("cron", "show", "--json", "--config", config).json()
-    assert shown == {"lines": [{"task": "sync", "line": cron_lines(config)["sync"]}]}
+    assert shown == {
+        "lines": [{"task": task, "line": line} for task, line in cron_lines(config).items()]
+    }
     assert run("cron", "show", "--minute", "60", "--config", config).code == 2
     assert run("cron").code == 2
     assert run("cron", "status", "--config", "/nowhere.toml").code == 3
@@ -447,9 +454,12 @@ def test_cron_runs_the_line(crontab, tmp_path):
     url = f"sqlite:///{tmp_path}/m.db"
     awkward_site(url)
     config = write_config(folder, url, f"sqlite:///{tmp_path}/s.db")
-    line = install_lines(config, int(time.time())).lines[0]
+    line, alerts = install_lines(config, int(time.time())).lines
+    assert alerts.startswith("*/10 * * * * ")
     # %-signs and quotes come through, and the marker is a comment to the shell.
-    write_crontab("* * * * *" + line[line.index(" * * * *") + 8 :] + "\n", "root")
+    every_minute = ("* * * * *" + line[line.index(" * * * *") + 8 :],
+                    "* * * * *" + alerts.removeprefix("*/10 * * * *"))  # fmt: skip
+    write_crontab("".join(f"{line}\n" for line in every_minute), "root")
     daemon = subprocess.Popen(["cron", "-f"], stderr=subprocess.DEVNULL)
     try:
         end = time.time() + 100

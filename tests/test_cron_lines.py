@@ -41,12 +41,12 @@ def call(command):
 
 
 def test_the_lines():
-    lines = all_lines(("/usr/bin/alxreport",), "/srv/a b.toml", 7, "logger", alerts=True)
+    lines = all_lines(("/usr/bin/alxreport",), "/srv/a b.toml", 7, "logger")
     assert lines == {
         "sync": "7 * * * * ALXREPORT_CONFIG='/srv/a b.toml' /usr/bin/alxreport sync --quiet"
         " 2>&1 | logger -t alxreport # alxreport sync",
         "alerts": "*/10 * * * * ALXREPORT_CONFIG='/srv/a b.toml' /usr/bin/alxreport alerts check"
-        " --notify 2>&1 | logger -t alxreport # alxreport alerts",
+        " --notify --quiet 2>&1 | logger -t alxreport # alxreport alerts",
     }
 
 
@@ -101,7 +101,7 @@ def test_the_timers_run_the_same_as_the_lines(task):
         (ROOT / "systemd" / f"alxreport-{task}.{kind}").read_text() for kind in ("timer", "service")
     )
     (job,) = unit_jobs(timer, service, enabled=True)
-    (line,) = find_jobs(example_lines(alerts=True)[task] + "\n")
+    (line,) = find_jobs(example_lines()[task] + "\n")
     assert (job.times, job.user) == (line.times, "root")
     assert call(job.command).options == call(line.command).options
     assert call(job.command).program == call(line.command).program
@@ -224,12 +224,12 @@ def own(text):
     return {job.number: job.marked for job in find_jobs(text) if job.marked}
 
 
-@given(st.lists(foreign), st.booleans(), st.booleans())
-def test_foreign_lines_stay_byte_for_byte(lines, ended, alerts):
+@given(st.lists(foreign), st.booleans())
+def test_foreign_lines_stay_byte_for_byte(lines, ended):
     text = "\n".join(lines) + ("\n" if ended and lines else "")
     if own(text):
         return
-    new = all_lines(("/x/alxreport",), None, 5, alerts=alerts)
+    new = all_lines(("/x/alxreport",), None, 5)
     first = with_lines(text, new, own(text))
     assert first.endswith("\n")
     whole = text if not text or text.endswith("\n") else text + "\n"
@@ -246,7 +246,8 @@ def test_an_old_line_gives_way_in_its_place(lines, place, comment):
     if len(own(text)) != 2:
         return
     new = all_lines(("/x/alxreport",), None, 5)
-    assert with_lines(text, new, own(text)) == "\n".join([*before, new["sync"], *after, ""])
+    mended = "\n".join([*before, new["sync"], *after, new["alerts"], ""])
+    assert with_lines(text, new, own(text)) == mended
     assert without_lines(text, own(text)) == "\n".join([*before, *after, ""])
 
 

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from alxreport import lease as leases
 from alxreport.database import writing
 from alxreport.errors import AlreadyRunningError
-from alxreport.lease import LEASE_SECONDS, process_mark, sync_lease
+from alxreport.lease import sync_lease
+from alxreport.process_mark import LEASE_SECONDS, process_mark
 
 from .conftest import Backend
 from .crowd import add_crowd

@@ -1,0 +1,280 @@
+"""The commands that watch: monitor, alerts, metrics."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from alxreport.cli_options import Config, Debug, Json, open_requests, print_json, read_settings
+from alxreport.command_group import Table, group_of, need_command
+
+if TYPE_CHECKING:
+    from alxreport.screens import Screen
+    from alxreport.sessions import Store
+    from alxreport.settings import Settings
+    from alxreport.snapshots import Snapshot
+
+VIEWS = ("auto-sync", "performance", "security")
+WATCH_SECONDS = 5
+ALERTS: Table = {
+    "list": ("cli_monitor:alerts_list", "List what is wrong now, and what was lately."),
+    "check": ("cli_monitor:alerts_check", "Look for what is wrong; one Nagios line and code."),
+    "ack": ("cli_monitor:alerts_ack", "Note that somebody takes care of an alert."),
+}
+
+alerts_app = typer.Typer(
+    cls=group_of(ALERTS),
+    invoke_without_command=True,
+    add_completion=False,
+    help="What is wrong, and who is told.",
+)
+alerts_app.callback()(need_command)
+
+
+class _Watching(TyperCommand):
+    """A command whose ``--watch`` may take seconds, behind a space or an equals sign."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Give the seconds a place among the arguments."""
+        words: list[str] = []
+        for word in args:
+            name, sign, value = word.partition("=")
+            words += [name, value] if name == "--watch" and sign else [word]
+        return super().parse_args(ctx, words)
+
+
+def monitor(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[auto-sync|performance|security] [SECONDS]",
+            help="One view instead of all three; how often --watch looks again.",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help=f"Look again every {WATCH_SECONDS} (or SECONDS) seconds."),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="F", help="Write all three as one page.")
+    ] = None,
+    as_json: Json = False,
+    config: Config = None,
+    debug: Debug = False,
+) -> None:
+    """Show at a glance whether the sync runs, how requests are answered, and who was refused."""
+    del debug
+    keys, seconds = _understood(words or (), watch)
+    _compatible(watch, html, as_json)
+    settings = read_settings(context, config)
+    store = _store(context, settings)
+
+    def take() -> Snapshot:
+        return _taken(store, settings)
+
+    if as_json:
+        figures = take().as_dict()
+        left_out = {key.replace("-", "_") for key in VIEWS if keys and key not in keys}
+        print_json({name: value for name, value in figures.items() if name not in left_out})
+    elif html is not None:
+        from alxreport import monitor_html
+        from alxreport.whole_file import whole_file
+
+        with whole_file(html, option="--html") as file:
+            found = take()
+            page = monitor_html.page(_screen(found, settings), written=found.at)
+            file.write(page.encode())
+        typer.echo(f"Wrote {html}.", err=True)
+    else:
+        from alxreport import monitor_views
+
+        console = monitor_views.console(sys.stdout)
+        if watch:
+            monitor_views.watch(console, lambda: _screen(take(), settings), seconds, keys)
+        else:
+            monitor_views.show_screen(console, _screen(take(), settings), keys)
+
+
+def _understood(words: Sequence[str], watch: bool) -> tuple[tuple[str, ...], float]:
+    """Return the views that were named, and the seconds between two looks."""
+    from alxreport.errors import UsageError
+
+    keys: tuple[str, ...] = ()
+    seconds = float(WATCH_SECONDS)
+    for word in words:
+        number = _number(word)
+        if word in VIEWS and not keys:
+            keys = (word,)
+        elif watch and number is not None:
+            seconds = number
+        else:
+            raise UsageError(
+                f"There is no view {word!r}." if number is None or watch
+                else f"{word!r} is no view; seconds go with --watch.",
+                f"The views are {', '.join(VIEWS)}; without a name all are shown.",
+            )  # fmt: skip
+    if not 1 <= seconds <= 86_400:
+        raise UsageError("--watch looks again after 1 to 86400 seconds.", "Try: --watch 5")
+    return keys, seconds
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _compatible(watch: bool, html: Path | None, as_json: bool) -> None:
+    from alxreport.errors import UsageError
+
+    chosen = [name for name, is_on in (("--watch", watch), ("--html", html is not None),
+                                       ("--json", as_json)) if is_on]  # fmt: skip
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} exclude each other.", "Choose one of them.")
+
+
+def _store(context: typer.Context, settings: Settings) -> Store:
+    """Open the store; where there is none yet, an empty one that stands in for it."""
+    from alxreport.errors import NoStoreError
+
+    try:
+        return open_requests(context, settings)
+    except NoStoreError:
+        from alxreport.monitor import stand_in
+
+        return context.with_resource(stand_in())
+
+
+def _taken(store: Store, settings: Settings) -> Snapshot:
+    from alxreport.cron import next_sync_run
+    from alxreport.monitor import take
+
+    now = int(time.time())
+    return take(store, settings, now=now, next_sync_at=next_sync_run(now, settings.path))
+
+
+def _screen(snapshot: Snapshot, settings: Settings) -> Screen:
+    from alxreport.monitor_screens import screen
+    from alxreport.rate_limit import zone
+
+    return screen(snapshot, settings.alerts, zone(settings.requests.timezone))
+
+
+def metrics(
+    context: typer.Context,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="F", help="A file for a textfile collector."),
+    ] = None,
+    config: Config = None,
+    debug: Debug = False,
+) -> None:
+    """Print the monitor's figures for Prometheus."""
+    del debug
+    from alxreport.metrics import text
+    from alxreport.whole_file import whole_file
+
+    settings = read_settings(context, config)
+    told = text(_taken(_store(context, settings), settings)).encode()
+    if output is None:
+        sys.stdout.buffer.write(told)
+        return
+    # A collector is another user; there is nobody's name in it but the companies'.
+    with whole_file(output, mode=0o644) as file:
+        file.write(told)
+
+
+def alerts_list(
+    context: typer.Context, as_json: Json = False, config: Config = None, debug: Debug = False
+) -> None:
+    """List what is wrong now, and what was within the last seven days.
+
+    It shows what the last check found; 'alxreport alerts check' looks again.
+    """
+    del debug
+    from alxreport.alerts import list_alerts, told
+
+    settings = read_settings(context, config)
+    found = list_alerts(_store(context, settings), int(time.time()))
+    if as_json:
+        print_json([told(alert) for alert in (*found.open, *found.closed)])
+    else:
+        from alxreport import alert_views, views
+        from alxreport.rate_limit import zone
+
+        where = zone(settings.requests.timezone)
+        alert_views.show_alerts(views.console(sys.stdout), found, int(time.time()), where)
+
+
+def alerts_check(
+    context: typer.Context,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Tell the addresses of alerts.urls what is new.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Say nothing unless telling fails (for cron).")
+    ] = False,
+    as_json: Json = False,
+    config: Config = None,
+    debug: Debug = False,
+) -> None:
+    """Look for what is wrong: one Nagios line; ends 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    del debug
+    from alxreport.alerts import EXIT_CODES, UNKNOWN, check, nagios_line
+    from alxreport.errors import AlxError
+    from alxreport.telling import tell
+
+    failures: list[str] = []
+    try:
+        settings, now = read_settings(context, config), int(time.time())
+        store = _store(context, settings)
+        checked = check(store, settings, now)
+        if notify:
+            failures = tell(store, settings, checked, now, lambda text: typer.echo(text, err=True))
+    except AlxError as error:
+        if as_json:
+            print_json({"status": UNKNOWN, "message": error.message, "hint": error.hint})
+        else:
+            typer.echo(nagios_line(UNKNOWN, f"{error.message} {error.hint}"), err=quiet)
+        raise typer.Exit(EXIT_CODES[UNKNOWN]) from error
+    for failure in failures:
+        typer.echo(f"alxreport: {failure}", err=True)
+    if as_json:
+        print_json(checked.as_dict() | {"not_told": failures})
+    elif not quiet:
+        typer.echo(checked.line())
+    raise typer.Exit(EXIT_CODES[checked.status])
+
+
+def alerts_ack(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(metavar="ID", help="The alert's number.")],
+    as_json: Json = False,
+    config: Config = None,
+    debug: Debug = False,
+) -> None:
+    """Note that somebody takes care of an alert: nobody is reminded of it any more."""
+    del debug
+    from alxreport.alerts import acknowledge, told
+    from alxreport.settings import user_name
+
+    store = _store(context, read_settings(context, config))
+    alert, done = acknowledge(store, number, who=user_name(), now=int(time.time()))
+    if as_json:
+        print_json(told(alert))
+    else:
+        word = "is acknowledged" if done else f"was acknowledged before by {alert.acknowledged_by}"
+        typer.echo(f"Alert {alert.id} {word}. It stays open until its cause is gone.", err=True)
+
+
+monitor_app = typer.Typer(add_completion=False)
+monitor_app.command("monitor", cls=_Watching)(monitor)
