@@ -80,9 +80,10 @@ def open_one(
 def refresh(session: Session, alert: Alert, *, severity: str, message: str, now: int) -> None:
     """Bring an open alert's words up to date; one that gets graver is no longer acknowledged."""
     graver = severity == CRITICAL and alert.severity != CRITICAL
+    unseen = ", acknowledged_at = 0, acknowledged_by = ''" if graver else ""
     session.change(
         f"UPDATE {session.names.alerts} SET severity = :severity, message = :message,"  # noqa: S608
-        f" changed_at = :now{', acknowledged_at = 0' if graver else ''}"
+        f" changed_at = :now{unseen}"
         " WHERE id = :id AND ended = 0",
         severity=severity, message=message[:LONGEST_MESSAGE], now=now, id=alert.id,
     )  # fmt: skip

@@ -178,10 +178,10 @@ def _requests(facts: Facts, limits: AlertSettings) -> Iterator[Condition]:
 
 def _companies(facts: Facts, limits: AlertSettings) -> Iterator[Condition]:
     for use in facts.uses:
-        if not use.limit or use.used * 100 < limits.limit_warning_percent * use.limit:
-            continue
-        exceeded = use.used >= use.limit and use.refused > 0
-        if not exceeded and not limits.limit_warning_percent:
+        percent = limits.limit_warning_percent
+        exceeded = bool(use.limit) and use.used >= use.limit and use.refused > 0
+        near = bool(use.limit and percent) and use.used * 100 >= percent * use.limit
+        if not exceeded and not near:
             continue
         told = f"{use.name} used {use.used:,} of its {use.limit:,} requests of today"
         yield Condition(

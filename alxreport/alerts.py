@@ -69,7 +69,12 @@ class Checked:
 
 def nagios_line(status: str, text: str) -> str:
     """Return one line as a Nagios plugin says it; the bar would begin its performance data."""
-    return f"ALXREPORT {status} - {' '.join(text.replace('|', '/').split())}"
+    return f"ALXREPORT {status} - {_in_one_line(text).replace('|', '/')}"
+
+
+def _in_one_line(text: str) -> str:
+    """Return words without what would end a line or a subject, or steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _measures(checked: Checked) -> list[str]:
@@ -276,7 +281,8 @@ def message(
     for alert, event in sorted(opened, key=lambda pair: pair[0].severity != CRITICAL):
         again = "Still " if event.startswith("reminder:") else ""
         lines += [
-            f"{again}{alert.severity.upper()} since {iso_time(alert.opened_at)}: {alert.message}",
+            f"{again}{alert.severity.upper()} since {iso_time(alert.opened_at)}:"
+            f" {_in_one_line(alert.message)}",
             f"  To do: {advice[alert.id]}" if alert.id in advice else "",
             f"  Seen to? alxreport alerts ack {alert.id}",
             "",
@@ -285,7 +291,7 @@ def message(
             break
     for alert in closed[:SHOWN_IN_MESSAGE]:
         lasted = f"{iso_time(alert.opened_at)} to {iso_time(alert.closed_at)}"
-        lines += [f"RESOLVED ({lasted}): {alert.message}", ""]
+        lines += [f"RESOLVED ({lasted}): {_in_one_line(alert.message)}", ""]
     left = max(0, len(opened) - SHOWN_IN_MESSAGE) + max(0, len(closed) - SHOWN_IN_MESSAGE)
     if left:
         lines += [f"And {left} more: alxreport alerts list", ""]
@@ -294,5 +300,5 @@ def message(
 
 
 def _short(alert: Alert | None) -> str:
-    words = alert.message.split(". ")[0] if alert else ""
+    words = _in_one_line(alert.message).split(". ")[0] if alert else ""
     return words if len(words) <= 100 else f"{words[:99]}…"

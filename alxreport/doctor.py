@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alxreport.checks import SEVERITY, Check, Verdict, failed, worst
+from alxreport.doctor_alerts import alerts_check
 from alxreport.doctor_host import cron_check
 from alxreport.doctor_source import source_checks
 from alxreport.doctor_store import store_checks
@@ -20,6 +21,7 @@ __all__ = ["SEVERITY", "Check", "Verdict", "diagnose", "worst"]
 ORDER = (
     "configuration", "source", "rights", "tables", "companies", "clock", "completion",
     "store", "schema", "separation", "switch", "cron", "last sync", "company syncs",
+    "alerts",
 )  # fmt: skip
 
 
@@ -38,6 +40,7 @@ def diagnose(settings_loader: Callable[[], Settings], now: int) -> tuple[Check, 
     if settings.moodle.url:
         checks += source_checks(settings.moodle, now)
     checks += store_checks(settings, now)
+    checks.append(alerts_check(settings, now))
     return tuple(sorted(checks, key=lambda check: ORDER.index(check.name)))
 
 
@@ -53,6 +56,8 @@ def _configuration(settings: Settings) -> Check:
             f"requests.timezone {settings.requests.timezone!r} is not a time zone known here;"
             " write one like Europe/London"
         )
+    if settings.sync.ping_url and not settings.sync.ping_url.startswith(("http://", "https://")):
+        warnings.append("sync.ping_url is no address of the web; write one like https://host/path")
     finding = _origin(settings)
     if warnings:
         told = "; ".join(warnings)

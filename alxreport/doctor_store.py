@@ -28,7 +28,7 @@ from alxreport.settings import Settings
 from alxreport.store import company_states
 from alxreport.store_names import SCHEMA_VERSION
 
-OVERDUE_SECONDS = 2 * 3600
+HOUR_SECONDS = 3600
 SHOWN_COMPANIES = 5
 NEVER = Check("last sync", "warning", "No sync has run yet.", "Run: alxreport sync")
 
@@ -97,7 +97,11 @@ def _look(settings: Settings, url: URL, engine: Engine, now: int) -> list[Check]
         return [*checks, failed(looking_at if checks else "store", error)]
     checks.append(_separation(settings, url, shared=shared))
     if history is not None:
-        checks += [_switch(history), _last_sync(history, now), *_failed_companies(history)]
+        checks += [
+            _switch(history),
+            _last_sync(history, settings.alerts.overdue_hours, now),
+            *_failed_companies(history),
+        ]
     elif version is None and checks[0].verdict != "problem":
         checks.append(NEVER)
     return checks
@@ -195,12 +199,12 @@ def _switch(history: _History) -> Check:
     )
 
 
-def _last_sync(history: _History, now: int) -> Check:
+def _last_sync(history: _History, overdue_hours: int, now: int) -> Check:
     last = history.last
     if last is None:
         return NEVER
     age = now - (last.finished_at or last.started_at)
-    overdue = age > OVERDUE_SECONDS and not history.disabled
+    overdue = 0 < overdue_hours * HOUR_SECONDS < age and not history.disabled
     if last.status == "failed":
         good = max((state.synced_at or 0 for state in history.states), default=0)
         since = f" The last success was {age_text(now - good)} ago." if good else ""

@@ -25,7 +25,7 @@ PRODUCT = "alxreport monitor"
 WIDEST = 140  # a line that is longer is hard to follow across
 NARROWEST_CARD, CARD_GAP, MOST_ABREAST = 18, 2, 6
 MOST_ALERTS = 5
-FEW_ROWS, FEW_ALERTS = 3, 3
+FEW_ROWS = 2  # in a low window, of alerts and of each table
 LOOK_SECONDS = 0.25  # how soon a resized window is painted anew
 # Of what does not fit, the block with the highest weight goes first.
 HEADER, ALERTS, CARDS, TABLE, CHART, FURTHER = range(6)
@@ -58,14 +58,15 @@ def show_screen(
 def _lines(blocks: Sequence[_Block]) -> list[Text]:
     """Return the lines of blocks, none ending with spaces, with an empty one between two.
 
-    Blocks of one line each stand together.
+    Charts and tables that only say why they are empty stand together.
     """
     lines: list[Text] = []
-    before = 1
+    before = ""
     for block in blocks:
-        lines += [Text()] if lines and max(before, len(block.lines)) > 1 else []
+        kind = "empty" if len(block.lines) == 1 and block.weight[0] >= TABLE else "full"
+        lines += [Text()] if lines and "full" in {before, kind} else []
         lines += block.lines
-        before = len(block.lines)
+        before = kind
     for line in lines:
         line.rstrip()
         line.no_wrap, line.overflow = True, "ignore"
@@ -75,7 +76,7 @@ def _lines(blocks: Sequence[_Block]) -> list[Text]:
 def _blocks(
     pen: Pen, screen: Screen, keys: Collection[str] | None, rows: int | None, note: str = ""
 ) -> list[_Block]:
-    few = MOST_ALERTS if rows is None else max(FEW_ALERTS, min(rows, MOST_ALERTS))
+    few = MOST_ALERTS if rows is None else max(1, min(rows, MOST_ALERTS))
     blocks = [
         _Block((HEADER, 0), "", _header(pen, screen, note)),
         _Block((ALERTS, 0), "alerts", _alerts(pen, screen.alerts, few)),
@@ -258,10 +259,16 @@ class _Watched:
         most = most if self.rows is None else min(most, self.rows)
         few = blocks(min(FEW_ROWS, most))
         kept = _fitting(few, height)
-        left_out = [block.name for block in few if block.weight not in kept]
+        left_out = [
+            block.name
+            for block in few
+            if block.weight not in kept
+            # A view's name stands for all of it.
+            and (block.weight[0] == CARDS or (CARDS, block.weight[1]) in kept)
+        ]
         note: list[Text] = []
         if left_out:
-            told = f"Left out, the window is low: {', '.join(left_out)}"
+            told = f"Left out, the window is low: {'; '.join(left_out)}"
             note = [pen.fit(pen.text(told, "dim"), pen.width, pad=False)]
         for rows in range(most, 0, -1):
             chosen = [block for block in blocks(rows) if block.weight in kept]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 
 from alxreport.errors import ConfigError
 
+# Its libraries wait for each part of an answer anew; this bounds the whole, and is well below the
+# time after which another check takes the telling over (alert_log.CLAIM_SECONDS).
+LONGEST_SEND_SECONDS = 60
 Send = Callable[[str, str], bool]
 
 
@@ -15,6 +19,11 @@ def senders(urls: Sequence[str]) -> list[Send]:
 
     Raises ConfigError where Apprise is missing or does not know an address.
     """
+    return [sender(url, place) for place, url in enumerate(urls, 1)]
+
+
+def sender(url: str, place: int) -> Send:
+    """Return what sends to one address, the ``place``-th of the list; see senders."""
     try:
         import apprise
     except ImportError as error:
@@ -23,26 +32,34 @@ def senders(urls: Sequence[str]) -> list[Send]:
         ) from error
     # It logs addresses, which hold passwords; what failed is told by its place in the list.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-    found: list[Send] = []
-    for place, url in enumerate(urls, 1):
-        service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        if service is None:
-            raise ConfigError(
-                f"The {_nth(place)} of alerts.urls is no address that Apprise knows.",
-                "See docs/alerts.md for examples.",
-            )
-        found.append(_sender(service))
-    return found
+    service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+    if service is None:
+        raise ConfigError(
+            f"The {_nth(place)} of alerts.urls is no address that Apprise knows.",
+            "See docs/alerts.md for examples.",
+        )
+    told = apprise.Apprise()
+    told.add(service)
 
-
-def _sender(service: object) -> Send:
     def send(title: str, text: str) -> bool:
         try:
-            return bool(service.notify(body=text, title=title))  # type: ignore[attr-defined]
+            # Named as text, or what is sent as HTML loses its lines and takes names for markup.
+            return bool(told.notify(body=text, title=title, body_format=apprise.NotifyFormat.TEXT))
         except Exception:  # a receiver's fault must not stop the others
             return False
 
-    return send
+    return _bounded(send)
+
+
+def _bounded(send: Send) -> Send:
+    def within(title: str, text: str) -> bool:
+        arrived: list[bool] = []
+        worker = threading.Thread(target=lambda: arrived.append(send(title, text)), daemon=True)
+        worker.start()
+        worker.join(LONGEST_SEND_SECONDS)
+        return any(arrived)
+
+    return within
 
 
 def _nth(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.error
 import urllib.request
 from typing import Literal
@@ -20,6 +21,15 @@ def ping(url: str, event: Event, text: str = "") -> bool:
     """
     if not url:
         return False
+    heard: list[bool] = []
+    # A socket's time limit begins anew with each part of an answer, and at each redirect.
+    worker = threading.Thread(target=lambda: heard.append(_sent(url, event, text)), daemon=True)
+    worker.start()
+    worker.join(TIMEOUT_SECONDS)
+    return any(heard)
+
+
+def _sent(url: str, event: Event, text: str) -> bool:
     try:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"}:

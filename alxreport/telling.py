@@ -21,7 +21,7 @@ def tell(
 
     Without any address it is said on stderr through ``say``, once as to an address.
     """
-    urls = list(dict.fromkeys(settings.alerts.urls))
+    urls = settings.alerts.urls
     if not urls:
 
         def said(title: str, text: str) -> bool:
@@ -30,14 +30,21 @@ def tell(
 
         notify(store, settings, checked, {BY_CRON: said}, now)
         return []
-    try:
-        senders = addresses.senders(urls)
-    except AlxError as error:
-        return [f"Nobody was told: {error.message} {error.hint}"]
-    targets = dict(zip(map(target_name, urls), senders, strict=True))
+    places: dict[str, int] = {}
+    for place, url in enumerate(urls, 1):
+        places.setdefault(target_name(url), place)
+    targets: dict[str, addresses.Send] = {}
+    wrong: list[str] = []
+    for target, place in places.items():
+        try:
+            targets[target] = addresses.sender(urls[place - 1], place)
+        except AlxError as error:  # one that is wrong must not keep the others from being told
+            wrong.append(f"Not told: {error.message} {error.hint}")
     failed = notify(store, settings, checked, targets, now)
-    places = {target: place for place, target in enumerate(targets, 1)}
     return [
-        f"Address {places[target]} of alerts.urls was not reached; the next check tries again."
-        for target in failed
+        *dict.fromkeys(wrong),
+        *(
+            f"Address {places[target]} of alerts.urls was not reached; the next check tries again."
+            for target in failed
+        ),
     ]

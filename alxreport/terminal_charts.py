@@ -111,7 +111,9 @@ def _strips(pen: Pen, chart: Chart) -> list[Text]:
         for row in rows:
             label = pen.fit(name if row is rows[-1] else Text(), first)
             lines.append(Text.assemble(label if first else "", (row, style)))
-    lines += [Text.assemble(" " * first, line) for line in _axis(pen, points, step)]
+    lines += [
+        Text.assemble(" " * first, line) for line in _axis(pen, points, step, pen.width - first)
+    ]
     return [*lines, *_extremes(pen, chart, points)]
 
 
@@ -132,7 +134,7 @@ def _columns(pen: Pen, values: Sequence[float | None], top: float, step: int) ->
     return [row for row in rows if row]
 
 
-def _axis(pen: Pen, points: Sequence[Point], step: int) -> list[Text]:
+def _axis(pen: Pen, points: Sequence[Point], step: int, room: int) -> list[Text]:
     """Return the signs of the points that are judged badly, and as many labels as fit."""
     lines = []
     if any(point.level in {"warning", "critical"} for point in points):
@@ -141,7 +143,7 @@ def _axis(pen: Pen, points: Sequence[Point], step: int) -> list[Text]:
             sign = pen.signs[point.level] if point.level in {"warning", "critical"} else ""
             signs.append(sign.ljust(step), style=STYLES[point.level])
         lines.append(signs)
-    labels, at, width = Text(), 0, len(points) * step
+    labels, at, width = Text(), 0, min(len(points) * step, room)
     for place, point in enumerate(points):
         label = pen.text(point.label, "dim")
         if place * step >= at and place * step + label.cell_len <= width:

@@ -17,6 +17,7 @@ from alxreport.database import open_store
 from alxreport.schema import prepare_store, store_tables
 from alxreport.settings import MoodleSettings, Settings, StoreSettings
 from benchmarks.pages import pages
+from benchmarks.watching import build, looks
 
 # What a person would write who joins enrolments to a grouped sub-select of activity completions.
 PLAIN = """
@@ -146,6 +147,8 @@ def main() -> None:
         "verify": verify,
         "export": export,
         "pages": pages,
+        "fill": lambda target, requests, now: build(target, int(requests), int(now)),
+        "looks": looks,
     }
     found = steps[step](*words)
     found["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

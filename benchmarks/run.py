@@ -240,9 +240,34 @@ def log_costs(file: str, target: str, company: str) -> None:
          "without them", 1.5)  # fmt: skip
 
 
-def timed(command: list[str]) -> float:
+def watch_costs(target: str, where: str, folder: Path, *, requests: int) -> float:
+    """Print what the monitor and a check of the alerts cost; return the look's seconds."""
+    now = str(int(time.time()))
+    child("fill", target, str(requests), now)
+    found = child("looks", target, now)
+    print(
+        f"\nmonitor in {where}, 1,000 companies, 1,000,000 rows, {requests:,} requests in the log,"
+        f" {found['calls']:,} of 24 hours:"
+        f" figures {found['look'] * 1000:.0f} ms, three plain queries {found['floor'] * 1000:.0f} ms"
+    )
+    show("the figures of all three views", found["look"], found["floor"], "three queries", 1.5)
+    show("a check of the alerts", found["check"], found["floor"], "three queries", 1.5)
+    config = folder / "watch.toml"
+    config.touch(mode=0o600)
+    config.write_text(f'[store]\nurl = "{target}"\n')
+    ours = [sys.executable, "-m", "alxreport", "--config", str(config)]
+    look = min(timed([*ours, "monitor"]) for _ in range(REPEATS))
+    check = min(timed([*ours, "alerts", "check"], ends=(0, 1, 2)) for _ in range(REPEATS))
+    show("'alxreport monitor' as a whole", look, 1.0, "of a second", 1.0)
+    show("'alxreport alerts check' as a whole", check, 1.0, "of a second", 0.5)
+    return float(found["look"])
+
+
+def timed(command: list[str], ends: tuple[int, ...] = (0,)) -> float:
     started = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode not in ends:
+        raise SystemExit(f"{command[3:]} ended with {done.returncode}")
     return time.perf_counter() - started
 
 
@@ -265,11 +290,17 @@ def main() -> None:
         folder = Path(name)
         start_up(folder)
         export_costs(folder)
+        short = watch_costs(f"sqlite:///{folder}/w1.db", "SQLite", folder, requests=LOG_ROWS // 10)
+        if not quick:
+            long = watch_costs(f"sqlite:///{folder}/w10.db", "SQLite", folder, requests=LOG_ROWS)
+            show("the figures with ten times the log", long, short, "of that", 1.5)
         server = OrdinaryMariaDB()
         try:
             sync_costs(server, folder)
             if not quick:
                 large_memory(server, folder)
+                server.create_database("watch")
+                watch_costs(server.url("watch"), "MariaDB", folder, requests=LOG_ROWS // 10)
         finally:
             server.stop()
     if failures:

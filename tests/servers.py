@@ -249,6 +249,7 @@ class MariaDBServer(Server):
                 program("mariadb-install-db"),
                 "--no-defaults",
                 f"--datadir={self.folder}/data",
+                f"--tmpdir={self.folder}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
             ]
@@ -259,6 +260,8 @@ class MariaDBServer(Server):
             program("mariadbd", "/usr/sbin", "/usr/libexec"),
             "--no-defaults",
             f"--datadir={self.folder}/data",
+            # A server that starts clears away what others left in a folder that they share.
+            f"--tmpdir={self.folder}",
             "--socket=server.sock",  # relative to the data directory: a path has 107 characters
             "--pid-file=server.pid",
             f"--port={self.port}",

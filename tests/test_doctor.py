@@ -124,7 +124,10 @@ def in_store(settings, change):
 
 def with_cron(host, config):
     named = f"ALXREPORT_CONFIG={config}"
-    set_crontab(host, f"7 * * * * {named} {program(host)} sync --quiet\n")
+    line = f"{named} {program(host)}"
+    set_crontab(
+        host, f"7 * * * * {line} sync --quiet\n*/10 * * * * {line} alerts check --notify\n"
+    )
 
 
 # As it should be
@@ -155,7 +158,7 @@ def test_a_store_that_is_not_there_yet_is_not_made(settings, tmp_path):
     assert not (tmp_path / "store.db").exists()
     assert "the first sync makes it" in checks["store"].finding
     assert checks["last sync"].advice == "Run: alxreport sync"
-    assert verdicts(checks) == {"cron": "warning", "last sync": "warning"}
+    assert verdicts(checks) == {"cron": "warning", "last sync": "warning", "alerts": "warning"}
     assert "schema" not in checks
 
 
@@ -167,11 +170,11 @@ def test_servers_on_both_sides(make_backend, name):
     readonly = backend.server.readonly_url(site.engine.url.database)
     settings = Settings(moodle=MoodleSettings(url=readonly), store=StoreSettings(url=store))
     before = look(settings)
-    assert verdicts(before) == {"cron": "warning", "last sync": "warning"}
+    assert verdicts(before) == {"cron": "warning", "last sync": "warning", "alerts": "warning"}
     assert "empty; the first sync" in before["schema"].finding
     sync(settings)
     checks = look(settings)
-    assert verdicts(checks) == {"cron": "warning"}
+    assert verdicts(checks) == {"cron": "warning", "alerts": "warning"}
     assert checks["rights"].finding.endswith("may only read.")
     assert "reader_" in checks["rights"].finding
     password = sa.make_url(readonly).password
@@ -663,3 +666,33 @@ def test_ages():
     assert [age_text(s) for s in (-5, 59, 7199, 7200, 172_799, 172_800)] == [
         "0 min", "0 min", "119 min", "2 h", "47 h", "2 days",
     ]  # fmt: skip
+
+
+# Who is told
+
+
+@pytest.mark.parametrize(
+    ("urls", "mail", "line", "verdict", "finding"),
+    [
+        ([], True, True, "ok", "cron mails what is wrong"),
+        ([], False, True, "warning", "Nobody is told"),
+        ([], True, False, "warning", "No cron line looks"),
+        (["json://127.0.0.1:9/x"], False, True, "ok", "One address is told"),
+        (["json://127.0.0.1:9/x", "nonsense://s3cret"], True, True, "problem", "The second of"),
+    ],
+)
+def test_who_is_told(settings, host, tmp_path, monkeypatch, urls, mail, line, verdict, finding):
+    path = tmp_path / "config.toml"
+    if line:
+        with_cron(host, path)
+    monkeypatch.setattr(cron_host, "can_mail", lambda: mail)
+    path.write_text(
+        f'[moodle]\nurl = "{settings.moodle.url}"\n[store]\nurl = "{settings.store.url}"\n'
+        f"[alerts]\nurls = {urls}\n[sync]\nping_url = 'ftp://x'\n"
+    )
+    path.chmod(0o600)
+    checks = look(load_settings(path, {}))
+    assert checks["alerts"].verdict == verdict
+    assert finding in checks["alerts"].finding
+    assert "s3cret" not in repr(checks)
+    assert "ping_url" in checks["configuration"].advice
