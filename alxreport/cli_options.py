@@ -54,10 +54,14 @@ def read_settings(context: typer.Context, config: Path | None) -> Settings:
 
 
 def require_source(settings: Settings) -> None:
-    """Check that a Moodle database is configured, before a store is made for nothing."""
-    from alxreport.database import open_source
+    """Check that a Moodle database is configured, before a store is made for nothing.
 
-    open_source(settings.moodle).dispose()
+    Where there is a store, the run itself finds that out, and is recorded as a failed one.
+    """
+    from alxreport.database import open_source, store_exists
+
+    if not store_exists(settings.store):
+        open_source(settings.moodle).dispose()
 
 
 def open_tables(

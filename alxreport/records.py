@@ -105,6 +105,12 @@ class CompanyResult:
     error: str | None = None
     duration_ms: int = 0
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result for ``sync --json``."""
+        told = asdict(self)
+        del told["duration_ms"]
+        return told
+
     @property
     def changed(self) -> bool:
         """Whether any row changed."""
@@ -157,7 +163,7 @@ class RunReport:
             "updated": self.updated,
             "deleted": self.deleted,
             "errors": self.errors,
-            "companies": [asdict(company) for company in self.companies],
+            "companies": [company.as_dict() for company in self.companies],
         } | ({"dry_run": True} if self.dry_run else {})
 
 

@@ -98,8 +98,10 @@ def _strips(pen: Pen, chart: Chart) -> list[Text]:
     first = max(name.cell_len for name in names) + 2
     if first + len(chart.points) > pen.width:
         first = 0  # the names get lines of their own
-    step = max(min((pen.width - first + 1) // len(chart.points), WIDEST_STEP), 1)
-    points = chart.points[-max((pen.width - first + 1) // step, 1) :]
+    room = pen.width - first
+    points = chart.points[-room:]
+    # No gap is needed behind the last column.
+    step = max(min((room + 1) // len(points), WIDEST_STEP), 1)
     top, lines = _top(chart), []
     for place, name in enumerate(names):
         values = [_number(p.values[place]) if place < len(p.values) else None for p in points]

@@ -247,8 +247,8 @@ def watch_costs(target: str, where: str, folder: Path, *, requests: int) -> floa
     found = child("looks", target, now)
     print(
         f"\nmonitor in {where}, 1,000 companies, 1,000,000 rows, {requests:,} requests in the log,"
-        f" {found['calls']:,} of 24 hours:"
-        f" figures {found['look'] * 1000:.0f} ms, three plain queries {found['floor'] * 1000:.0f} ms"
+        f" {found['calls']:,} of 24 hours: figures {found['look'] * 1000:.0f} ms,"
+        f" three plain queries {found['floor'] * 1000:.0f} ms"
     )
     show("the figures of all three views", found["look"], found["floor"], "three queries", 1.5)
     show("a check of the alerts", found["check"], found["floor"], "three queries", 1.5)

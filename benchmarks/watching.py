@@ -23,8 +23,8 @@ REPEATS = 7
 def numbers(engine: sa.Engine, count: int) -> str:
     """Return a FROM item with the numbers 1 to ``count`` in its column n."""
     if engine.dialect.name == "sqlite":
-        return (f"(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})"
-                " SELECT n FROM s) s")  # fmt: skip
+        return ("(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL"
+                f" SELECT n + 1 FROM s WHERE n < {count}) SELECT n FROM s) s")  # fmt: skip
     if engine.dialect.name == "postgresql":
         return f"generate_series(1::bigint, {count}) s(n)"
     return f"(SELECT seq AS n FROM seq_1_to_{count}) s"
@@ -60,12 +60,12 @@ def build(target: str, requests: int, now: int) -> dict[str, Any]:
         f" SELECT r.id, c.companyid, 'success', 1000, 1 FROM {p}sync_runs r, {p}sync_status c",
         f"INSERT INTO {p}logs (at, companyid, tokenid, ip, agent, endpoint, mode, row_count,"
         " duration_us, cache, question, revision)"
-        f" SELECT {at}, 1 + {noise} % {COMPANIES}, 1, '192.0.2.1', 'Power BI', 'query', 'full', 100,"
-        f" 800 + ({noise} * {noise}) % 190000, CASE WHEN {noise} % 4 = 0 THEN 'miss' ELSE 'hit' END,"
-        f" 'q', 9 FROM {numbers(engine, requests)}",
-        f"INSERT INTO {p}activity (hour, companyid, calls, row_count, timed, total_us, hits, misses)"
-        " SELECT at - at % 3600, companyid, count(*), sum(row_count), count(*), sum(duration_us),"
-        " sum(CASE WHEN cache = 'hit' THEN 1 ELSE 0 END),"
+        f" SELECT {at}, 1 + {noise} % {COMPANIES}, 1, '192.0.2.1', 'Power BI', 'query', 'full',"
+        f" 100, 800 + ({noise} * {noise}) % 190000, CASE WHEN {noise} % 4 = 0 THEN 'miss'"
+        f" ELSE 'hit' END, 'q', 9 FROM {numbers(engine, requests)}",
+        f"INSERT INTO {p}activity (hour, companyid, calls, row_count, timed, total_us, hits,"
+        " misses) SELECT at - at % 3600, companyid, count(*), sum(row_count), count(*),"
+        " sum(duration_us), sum(CASE WHEN cache = 'hit' THEN 1 ELSE 0 END),"
         f" sum(CASE WHEN cache = 'miss' THEN 1 ELSE 0 END) FROM {p}logs"
         " GROUP BY at - at % 3600, companyid",
         f"INSERT INTO {p}latency (hour, ms, calls) SELECT at - at % 3600, duration_us {whole} 1000,"

@@ -1,0 +1,178 @@
+"""The commands that watch: their words, their files, and what a broken sync leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from alxreport.cli_monitor import VIEWS
+
+from .command_line import PYTHON, awkward_site, run, write_config
+
+FIGURES = ["at", "timezone", "auto_sync", "performance", "security", "alerts"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("watched")
+    awkward_site(f"sqlite:///{folder}/moodle.db")
+    config = write_config(folder, f"sqlite:///{folder}/moodle.db", f"sqlite:///{folder}/store.db")
+    assert run("sync", "--quiet", "--config", config).code == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def config(site, monkeypatch):
+    monkeypatch.setenv("ALXREPORT_CONFIG", str(site / "config.toml"))
+    return site / "config.toml"
+
+
+def refused(*words, code=2, says=""):
+    done = run(*words)
+    assert (done.code, done.out) == (code, b""), done
+    assert done.err.startswith("alxreport: ")
+    assert len(done.err.splitlines()) == 1
+    assert says in done.err
+
+
+def test_the_figures_as_json():
+    found = run("monitor", "--json").json()
+    assert list(found) == FIGURES
+    assert found["auto_sync"]["status"] == "Active"
+    assert found["auto_sync"]["companies"][0]["company"] == "acme"
+    assert found["alerts"] == []
+    only = run("monitor", "security", "--json").json()
+    assert list(only) == ["at", "timezone", "security", "alerts"]
+
+
+def test_the_three_views_and_one_of_them():
+    whole = run("monitor").out.decode()
+    places = [whole.index(f" {title} ") for title in ("Auto-Sync", "Performance", "Security")]
+    assert places == sorted(places)
+    for key, title in zip(VIEWS, ("Auto-Sync", "Performance", "Security"), strict=True):
+        shown = run("monitor", key).out.decode()
+        others = {"Auto-Sync", "Performance", "Security"} - {title}
+        assert f" {title} " in shown
+        assert not [other for other in others if f" {other} " in shown]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("cake",), "no view 'cake'"),
+        (("auto-sync", "security"), "no view 'security'"),
+        (("5",), "seconds go with --watch"),
+        (("--watch", "0"), "1 to 86400"),
+        (("--watch=0.5",), "1 to 86400"),
+        (("--watch", "nan"), "1 to 86400"),
+        (("--watch", "soon"), "no view 'soon'"),
+        (("--watch", "--json"), "exclude each other"),
+        (("--json", "--html", "x.html"), "exclude each other"),
+        (("--html", "/nowhere/x.html"), "--html"),
+        (("--html", "."), "directory"),
+    ],
+)
+def test_usage(words, says):
+    if "--json" in words:
+        done = run("monitor", *words)
+        assert (done.code, done.out) == (2, b"")
+        assert says in json.loads(done.err)["error"]["message"]
+        return
+    refused("monitor", *words, says=says)
+
+
+def test_the_page(tmp_path):
+    path = tmp_path / "page.html"
+    done = run("monitor", "--html", path)
+    assert (done.code, done.out) == (0, b"")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    page = path.read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    for company in run("company", "list", "--json").json():
+        assert company["shortname"] in page
+    before = path.read_bytes()
+    moved = os.environ["ALXREPORT_CONFIG"]
+    assert run("monitor", "--html", path, ALXREPORT_CONFIG=f"{moved}.away").code == 3
+    assert path.read_bytes() == before, "a page that fails leaves the former one"
+
+
+@pytest.mark.parametrize("how", [("--watch", "1"), ("--watch=1",), ("security", "--watch", "1")])
+def test_watching_ends_with_130(how):
+    with subprocess.Popen(
+        [*PYTHON, "monitor", *how], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        rest, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert first.startswith(b"alxreport monitor")
+    assert b"\x1b" not in first + rest
+    assert told.strip() in (b"", b"alxreport: Interrupted.")
+    assert b"Traceback" not in told
+
+
+def test_a_source_that_is_gone_is_a_failed_run(site, config):
+    moodle, away = site / "moodle.db", site / "away.db"
+    moodle.rename(away)
+    try:
+        assert run("sync", "--quiet").code == 3
+        found = run("monitor", "--json").json()["auto_sync"]
+        assert (found["status"], found["last_sync_status"]) == ("Failed", "failed")
+        assert "no Moodle database file" in found["error"]
+        assert found["last_success_at"] <= found["last_sync_at"]
+        line = run("alerts", "check")
+        assert line.code == 2
+        assert line.out.startswith(b"ALXREPORT CRITICAL - The last sync failed: There is no Moodle")
+        (alert,) = run("alerts", "list", "--json").json()
+        assert run("alerts", "ack", str(alert["id"])).code == 0
+        assert run("monitor", "--json").json()["alerts"][0]["acknowledged_by"]
+        assert "acknowledged" in run("monitor").out.decode()
+    finally:
+        away.rename(moodle)
+    assert run("sync", "--quiet").code == 0
+    assert run("alerts", "check").code == 0
+    assert "Closed within seven days" in run("alerts", "list").out.decode()
+    assert run("alerts", "ack", str(alert["id"])).code == 2
+    assert run("alerts", "ack", "999").code == 6
+
+
+def test_a_first_sync_without_a_source_makes_no_store(tmp_path):
+    store = tmp_path / "none.db"
+    config = write_config(tmp_path, f"sqlite:///{tmp_path}/no.db", f"sqlite:///{store}")
+    assert run("sync", "--config", config).code == 3
+    assert not store.exists()
+
+
+def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
+    store = tmp_path / "none.db"
+    config = write_config(tmp_path, f"sqlite:///{tmp_path}/no.db", f"sqlite:///{store}")
+    found = run("monitor", "--json", "--config", config).json()
+    assert found["auto_sync"]["status"] == "Never run"
+    assert found["alerts"] == []
+    shown = run("monitor", "--config", config).out.decode()
+    assert "no data yet" in shown
+    assert "Critical" not in shown
+    done = run("alerts", "check", "--config", config)
+    assert (done.code, b"no data yet" in done.out) == (0, True)
+    assert run("alerts", "list", "--json", "--config", config).json() == []
+    assert run("metrics", "--config", config).code == 0
+    assert not store.exists()
+
+
+def test_metrics(tmp_path):
+    path = tmp_path / "alx.prom"
+    assert run("metrics", "--output", path).out == b""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    told = run("metrics").out.decode()
+    assert 'alxreport_company_rows{company="acme",id="1"}' in told
+    assert Path(path).read_text().count("# TYPE") == told.count("# TYPE")
+    refused("metrics", "--output", "/nowhere/x.prom", says="/nowhere")
