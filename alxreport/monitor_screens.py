@@ -22,6 +22,7 @@ from alxreport.settings import AlertSettings
 from alxreport.snapshots import AutoSync, CompanySync, OpenAlert, Performance, Security, Snapshot
 from alxreport.wording import NO_DATA, Clock, count, milliseconds, percent, size
 
+FULL = "%Y-%m-%d %H:%M:%S"
 KEYS = ("auto-sync", "performance", "security")
 STATUS_LEVELS: dict[str, Level] = {
     snapshots.ACTIVE: "ok",
@@ -37,7 +38,7 @@ def screen(snapshot: Snapshot, limits: AlertSettings, where: tzinfo) -> Screen:
     """Return what is shown of a snapshot; times are told in the time zone ``where``."""
     clock = Clock(snapshot.at, where)
     return Screen(
-        at=f"{clock.exact(snapshot.at)} {snapshot.timezone}",
+        at=f"{clock.exact(snapshot.at, FULL)} {snapshot.timezone}",
         alerts=tuple(_alert(alert, clock) for alert in snapshot.alerts),
         views=(
             _auto_sync(snapshot.auto_sync, limits, clock),

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -237,7 +237,7 @@ def levels_of(screen):
     return found & LEVEL_WORDS.keys()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(screen=screens, width=st.integers(20, 200), rows=st.none() | st.integers(1, 3),
        encoding=st.sampled_from(["utf-8", "ascii", "latin-1", "cp1252"]))  # fmt: skip
 def test_no_name_breaks_a_line(screen, width, rows, encoding):
