@@ -228,10 +228,10 @@ def alerts_check(
     debug: Debug = False,
 ) -> None:
     """Look for what is wrong: one Nagios line; ends 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
-    del debug
     from alxreport.alerts import EXIT_CODES, UNKNOWN, check, nagios_line
     from alxreport.errors import AlxError
     from alxreport.telling import tell
+    from alxreport.token_form import without_secrets
 
     failures: list[str] = []
     try:
@@ -240,11 +240,18 @@ def alerts_check(
         checked = check(store, settings, now)
         if notify:
             failures = tell(store, settings, checked, now, lambda text: typer.echo(text, err=True))
-    except AlxError as error:
+    except Exception as error:
+        # A fault of ours is no WARNING to who reads the exit code, which 1 would be.
+        if debug and not isinstance(error, AlxError):
+            raise
+        known = error if isinstance(error, AlxError) else AlxError(
+            without_secrets(f"Unexpected {type(error).__name__}: {error}."),
+            "This is a fault of alxreport; see it with --debug.",
+        )  # fmt: skip
         if as_json:
-            print_json({"status": UNKNOWN, "message": error.message, "hint": error.hint})
+            print_json({"status": UNKNOWN, "message": known.message, "hint": known.hint})
         else:
-            typer.echo(nagios_line(UNKNOWN, f"{error.message} {error.hint}"), err=quiet)
+            typer.echo(nagios_line(UNKNOWN, f"{known.message} {known.hint}"), err=quiet)
         raise typer.Exit(EXIT_CODES[UNKNOWN]) from error
     for failure in failures:
         typer.echo(f"alxreport: {failure}", err=True)

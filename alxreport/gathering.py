@@ -65,7 +65,7 @@ def gather(session: Session, settings: Settings, now: int) -> Gathered:
     used = rate_limit.usage_of_day(session, day=rate_limit.day_of(now, where))
     limits = _limits(session, settings, used)
     total = calls.total
-    failed = ended is not None and not running and ended.status == "failed"
+    failed = ended is not None and ended.status == "failed"
     facts = alert_rules.Facts(
         now=now,
         disabled=store.meta.get(SWITCH) == SWITCHED_OFF,
@@ -142,10 +142,11 @@ def _attackers(session: Session, limits: AlertSettings, now: int) -> dict[str, i
     if not limits.failed_authentications:
         return {}
     seconds = limits.failed_authentication_minutes * MINUTE
-    # A burst that began before these minutes and ends in them is one of them.
-    since = now - now % MINUTE - 2 * seconds
+    # A burst that began before these minutes and ends in them is one of them; so is one of the
+    # rest of the minute in which the check ten minutes ago looked.
+    since = now - now % MINUTE - 2 * seconds - MINUTE
     failures = call_facts.refused_of_kind(session, AUTHORISATION, since=since, now=now)
     return bursts(
         failures, least=limits.failed_authentications, seconds=seconds,
-        ending_after=now - now % MINUTE - seconds,
+        ending_after=now - now % MINUTE - seconds - MINUTE,
     )  # fmt: skip

@@ -90,7 +90,11 @@ def _auto_sync(
 ) -> AutoSync:
     days = day_starts(known.now, known.where)
     runs = monitor_facts.runs_since(session, since=days[0][1])
-    by_day = success_by_day(((run.started_at, run.status) for run in runs), days, known.now)
+    last = known.last  # which says failed of a run that was killed, whose row cannot
+    statuses = (
+        (run.started_at, last.status if last and run.id == last.id else run.status) for run in runs
+    )
+    by_day = success_by_day(statuses, days, known.now)
     nothing = ResultSums()
     done = [known.results.get(company.id, nothing) for company in known.companies]
     ended, every = known.ended, list(known.results.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alxreport.sessions import Session, first
+from alxreport.sessions import Session, first, numbers
 from alxreport.store_size import store_bytes
 
 _RUNS = "SELECT id, started_at, finished_at, status, coalesce(error, '')"
@@ -94,13 +94,15 @@ def companies(session: Session) -> list[CompanyFact]:
 
 def results_since(session: Session, *, since: int) -> dict[int, ResultSums]:
     """Return what the runs since a moment did, by company."""
-    runs, results = session.names.sync_runs, session.names.sync_results
-    found = session.rows(
-        "SELECT r.companyid, count(*), sum(CASE WHEN r.status = 'failed' THEN 1 ELSE 0 END),"  # noqa: S608
-        f" sum(r.created), sum(r.updated), sum(r.deleted) FROM {results} r"
-        f" WHERE r.runid IN (SELECT id FROM {runs} WHERE started_at >= :since)"
-        " GROUP BY r.companyid",
+    runs = session.rows(
+        f"SELECT id FROM {session.names.sync_runs} WHERE started_at >= :since",  # noqa: S608
         since=since,
+    )
+    # Named one by one: as a join, PostgreSQL would read the results of all runs.
+    found = session.rows(
+        "SELECT companyid, count(*), sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END),"  # noqa: S608
+        f" sum(created), sum(updated), sum(deleted) FROM {session.names.sync_results}"
+        f" WHERE runid IN ({numbers([run[0] for run in runs])}) GROUP BY companyid"
     )
     return {int(row[0]): ResultSums(*map(int, row[1:])) for row in found}
 

@@ -36,7 +36,7 @@ def sender(url: str, place: int) -> Send:
     if service is None:
         raise ConfigError(
             f"The {_nth(place)} of alerts.urls is no address that Apprise knows.",
-            "See docs/alerts.md for examples.",
+            "See docs/monitor.md for examples.",
         )
     told = apprise.Apprise()
     told.add(service)

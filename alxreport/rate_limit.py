@@ -96,7 +96,7 @@ def reset(session: Session, *, company: int, day: str) -> int:
     """Give a company its whole budget of a day again; return how much of it was used."""
     used, _refused = usage(session, company=company, day=day)
     session.change(
-        f"UPDATE {session.names.usage} SET calls = 0"  # noqa: S608
+        f"UPDATE {session.names.usage} SET calls = 0, refused = 0"  # noqa: S608
         " WHERE companyid = :company AND day = :day",
         company=company, day=day,
     )  # fmt: skip

@@ -88,8 +88,8 @@ def run_sync(
     with sync_lease(engine, tables, int(time.time())) as lease:
         with writing(engine) as connection:
             number = history.begin_run(connection, tables, task.mode, now)
-        ping(watcher, "start")
         try:
+            ping(watcher, "start")
             report = _attempt(task, lease, number)
         except BaseException as error:
             text = error.message if isinstance(error, AlxError) else type(error).__name__

@@ -74,7 +74,6 @@ def test_a_sync_that_was_killed(desk: Watched) -> None:
     assert desk.found() == {}
 
 
-@pytest.mark.xfail(strict=True, reason="gathering._last_runs: a run under way hides the failure")
 def test_the_next_run_has_to_succeed_before_a_failure_is_over(desk: Watched) -> None:
     """A run that is under way may fail as the last one did."""
     desk.sync_without_source()
@@ -429,7 +428,6 @@ def test_a_callers_name_may_be_long_and_strange(desk: Watched) -> None:
     assert len(desk.rows("alerts")) == 4
 
 
-@pytest.mark.xfail(strict=True, reason="gathering._attackers: a minute belongs to no check")
 @pytest.mark.parametrize("second", [0, 1, 30, 58])
 def test_a_burst_between_two_checks_is_found(desk: Watched, second: int) -> None:
     """Whatever second of its minute cron comes in, nothing falls between two checks."""

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 
-from alxreport import alerts
+from alxreport import alert_log, alerts
 from alxreport.alert_log import CLAIM_SECONDS
 from alxreport.errors import NotFoundError, StoreError, UsageError
 from alxreport.limit_admin import set_limit
@@ -195,6 +196,28 @@ def test_many_checks_at_once_open_close_and_tell_once(lasting: Watched) -> None:
     assert len(deliveries) == 2 * 2 * 2 * CALLERS
     assert {(row["attempts"], row["claimed_until"]) for row in deliveries} == {(1, 0)}
     assert all(row["told_at"] for row in deliveries)
+
+
+def test_who_comes_second_changes_nothing(desk: Watched) -> None:
+    """What a check that looked a moment too early does: close, claim and settle once more."""
+    desk.intrude(5)
+    [alert] = desk.check().open
+    key = {"number": alert.id, "event": "opened:critical", "target": "ear 1"}
+
+    def write(what: Callable[..., Any], *words: Any, **values: Any) -> Any:
+        return desk.store.write(lambda session: what(session, *words, **values))
+
+    assert write(alert_log.claim, **key, who="a", now=NOW)
+    assert not write(alert_log.claim, **key, who="b", now=NOW)
+    write(alert_log.settle, **key, who="b", told_at=NOW + 1)
+    assert desk.rows("deliveries")[0]["told_at"] == 0
+    write(alert_log.settle, **key, who="a", told_at=NOW + 2)
+    assert not write(alert_log.claim, **key, who="b", now=NOW + CLAIM_SECONDS)
+    assert write(alert_log.close, alert, now=NOW + 3)
+    assert not write(alert_log.close, alert, now=NOW + 4)
+    write(alert_log.refresh, alert, severity="warning", message="late", now=NOW + 5)
+    [row] = desk.rows("alerts")
+    assert (row["closed_at"], row["message"]) == (NOW + 3, alert.message)
 
 
 def test_the_claim_of_a_checker_that_died_is_taken_over(desk: Watched) -> None:

@@ -91,9 +91,9 @@ def test_what_is_no_run_pings_nothing(desk: Watched, hook: Hook) -> None:
     watch(desk, f"http://{hook.url}{PATH}")
     harness = desk.harness
     harness.sync(dry_run=True)
-    with sync_lease(harness.engine, harness.tables, int(time.time())):
-        with pytest.raises(AlreadyRunningError):
-            harness.sync()
+    lease = sync_lease(harness.engine, harness.tables, int(time.time()))
+    with lease, pytest.raises(AlreadyRunningError):
+        harness.sync()
     set_switch(harness.engine, harness.tables, enabled=False)
     assert harness.sync().status == "disabled"
     assert heard(hook) == []
@@ -103,9 +103,7 @@ def test_what_is_no_run_pings_nothing(desk: Watched, hook: Hook) -> None:
     assert heard(hook) == []
 
 
-def test_a_fault_of_ours_is_pinged_without_its_words(
-    desk: Watched, hook: Hook, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_of_ours_is_pinged_without_its_words(desk: Watched, hook: Hook) -> None:
     watch(desk, f"http://{hook.url}{PATH}")
 
     def observe(*_told: object) -> None:
@@ -161,8 +159,8 @@ def test_an_answer_that_is_none_is_not_heard(hook: Hook, status: int) -> None:
 @pytest.mark.parametrize(
     "url",
     ["nonsense", "ftp://127.0.0.1/x", "file:///etc/passwd", "http://", "http://[::bad", "https://",
-     "http://127.0.0.1:99999/", "http://127.0.0.1:port/", "http://user:pass@127.0.0.1:1/", "http://a b/",
-     "http://127.0.0.1:1/ü", "http://127.0.0.1:1/a\r\nX: y", "\0", "http://\udc80/"],
+     "http://127.0.0.1:99999/", "http://127.0.0.1:port/", "http://user:pass@127.0.0.1:1/",
+     "http://a b/", "http://127.0.0.1:1/ü", "http://127.0.0.1:1/a\r\nX: y", "\0", "http://\udc80/"],
 )  # fmt: skip
 def test_an_address_that_is_none_is_no_matter(desk: Watched, url: str) -> None:
     assert not ping(url, "start")

@@ -108,9 +108,7 @@ class Watched(Desk):
             self.harness.sync()
         self.harness.settings = sound
 
-    def logged(
-        self, times: int = 1, *, at: int, company: int = 2, ms: int = 5, **more: Any
-    ) -> None:
+    def logged(self, times: int, *, at: int, company: int = 2, ms: int = 5, **more: Any) -> None:
         """Log answered requests as if they had been at a moment, and lasted so long."""
         more = {"endpoint": "query", "ip": "192.0.2.1", "agent": "test"} | more
         entry = Entry(at=at, company=company, duration_us=ms * 1000, **more)
