@@ -10,6 +10,9 @@ import typer
 
 from alxreport.cli_options import Config, Debug, Json, print_json
 
+# Rows of each of the monitor's tables in the demonstration.
+DEMO_ROWS = 6
+
 
 def demo(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to build it.")] = Path(
@@ -21,10 +24,20 @@ def demo(
     del debug
     import time
 
-    from alxreport import views
+    from alxreport import monitor_views, views
     from alxreport.demo import run_demo
+    from alxreport.monitor_screens import screen
+    from alxreport.rate_limit import zone
 
-    views.show_demo(views.console(sys.stdout), run_demo(directory, int(time.time())))
+    report = run_demo(directory, int(time.time()))
+    console, settings = views.console(sys.stdout), report.settings
+    views.show_demo(console, report)
+    where = zone(settings.requests.timezone)
+    console.print("\n[bold]The monitor, with a made-up week behind it:[/bold]\n")
+    monitor_views.show_screen(
+        console, screen(report.snapshot, settings.alerts, where), rows=DEMO_ROWS
+    )
+    views.show_demo_commands(console, report)
 
 
 def init(

@@ -174,7 +174,7 @@ def show_init(out: Console, report: InitReport) -> None:
 
 
 def show_demo(out: Console, report: DemoReport) -> None:
-    """Tell what the demonstration did and what to try next."""
+    """Tell what the demonstration did."""
     first, second = report.first, report.second
     out.print(
         f"A made-up IOMAD site with {plural(len(first.companies), 'company', 'companies')}"
@@ -185,6 +185,10 @@ def show_demo(out: Console, report: DemoReport) -> None:
         out.print(Text(f"  · {change.what}"))
     out.print("\n[bold]The next sync found all of it:[/bold]")
     show_sync(out, second)
+
+
+def show_demo_commands(out: Console, report: DemoReport) -> None:
+    """Tell what to try next with a demonstration."""
     config = report.config
     program = "alxreport" if shutil.which("alxreport") else sys.argv[0]
     if program.endswith("__main__.py"):
