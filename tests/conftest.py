@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from . import statements
 from .servers import MariaDBServer, PostgresServer, Server, ServerMissing
 
 BACKENDS = ("sqlite", "mariadb", "postgres")
@@ -21,6 +22,8 @@ _numbers = count(1)
 # A real database server on a busy machine has no steady pace.
 settings.register_profile("alxreport", deadline=None, print_blob=True)
 settings.load_profile("alxreport")
+
+statements.share()
 
 
 @dataclass(frozen=True)
