@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from . import statements
 from .servers import MariaDBServer, PostgresServer, Server, ServerMissing
+from .sharing import share_certificates, share_statements
 
 BACKENDS = ("sqlite", "mariadb", "postgres")
 REQUIRE_SERVERS = "ALXREPORT_REQUIRE_SERVERS"
@@ -23,7 +23,8 @@ _numbers = count(1)
 settings.register_profile("alxreport", deadline=None, print_blob=True)
 settings.load_profile("alxreport")
 
-statements.share()
+share_statements()
+share_certificates()
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
-"""SQLAlchemy's cache of compiled statements, one for all engines of a test session.
+"""What the program makes once a run, and tests, thousands of runs in one process, share.
 
-An engine keeps what it has compiled, and dies with it. The program opens two engines a run, the
-tests thousands in one process, and would spend a quarter of their time on compiling the same
-statements again. A statement compiled for one engine is the same text for any other whose dialect
-found the same server; nothing of what is sent to a database changes.
+Nothing of what is sent to a database changes.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
+from pymysql.connections import Connection
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.util import LRUCache
 
@@ -28,8 +27,12 @@ def _traits(dialect: Dialect) -> tuple[Any, ...]:
     return type(dialect), *sorted((n, repr(v)) for n, v in found.items() if n not in APART)
 
 
-class Shared:
-    """What one engine takes for its own cache."""
+class Compiled:
+    """What one engine takes for its own cache of compiled statements.
+
+    An engine's own dies with it. A statement compiled for one engine is the same text for any
+    other whose dialect found the same server.
+    """
 
     def __init__(self) -> None:
         self._dialect: tuple[Any, ...] | None = None
@@ -51,12 +54,24 @@ class Shared:
         """Let an engine be told so; the others keep what they have."""
 
 
-def share() -> None:
+def share_statements() -> None:
     """Let every engine that is made from now on use the same cache."""
     begin = sa.Engine.__init__
 
     def init(engine: sa.Engine, *words: Any, **options: Any) -> None:
         begin(engine, *words, **options)
-        engine._compiled_cache = Shared()  # type: ignore[assignment]
+        engine._compiled_cache = Compiled()  # type: ignore[assignment]
 
     sa.Engine.__init__ = init  # type: ignore[method-assign]
+
+
+def share_certificates() -> None:
+    """Let PyMySQL read the system's certificates once: else it takes 20 ms a connection."""
+    make: Any = Connection._create_ssl_ctx
+    # Where nothing about TLS is asked for, as ``{}`` says, all contexts are equal.
+    plain = cache(lambda: make(None, {}))
+
+    def create(connection: Any, asked: Any) -> Any:
+        return make(connection, asked) if asked else plain()
+
+    Connection._create_ssl_ctx = create
