@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from .servers import MariaDBServer, PostgresServer, Server, ServerMissing
-from .sharing import share_certificates, share_statements
+from .sharing import share_certificates, share_statements, wait_for_no_disk
 
 BACKENDS = ("sqlite", "mariadb", "postgres")
 REQUIRE_SERVERS = "ALXREPORT_REQUIRE_SERVERS"
@@ -25,6 +25,7 @@ settings.load_profile("alxreport")
 
 share_statements()
 share_certificates()
+wait_for_no_disk()
 
 
 @dataclass(frozen=True)

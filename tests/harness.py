@@ -19,6 +19,7 @@ from alxreport.verify import VerifyReport, run_verify
 
 from .moodle_site import NOW, Site
 from .oracle import expected_rows
+from .templates import copy_store
 
 NAMES = ("firstname", "lastname", "email", "username", "coursename")
 FIGURES = ("timecompleted", "timestarted", "percentage", "status")
@@ -36,6 +37,7 @@ class Harness:
         self.source = sa.create_engine(source_url, poolclass=NullPool)
         self.site = Site(self.source, prefix)
         self.tables = store_tables()
+        copy_store(store_url)
         self.engine = open_store(self.settings.store)
         prepare_store(self.engine, self.tables)
         self.now = NOW

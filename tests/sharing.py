@@ -5,6 +5,7 @@ Nothing of what is sent to a database changes.
 
 from __future__ import annotations
 
+import sqlite3
 from functools import cache
 from typing import Any
 
@@ -75,3 +76,15 @@ def share_certificates() -> None:
         return make(connection, asked) if asked else plain()
 
     Connection._create_ssl_ctx = create
+
+
+def wait_for_no_disk() -> None:
+    """Let SQLite hand a test's own writes to the system alone; the program's store is as it is.
+
+    No test pulls the plug: what is written is there for every process, a killed one's too.
+    """
+
+    @sa.event.listens_for(sa.Engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF").close()

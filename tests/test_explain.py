@@ -36,6 +36,7 @@ from .moodle_site import (
     Site,
 )
 from .oracle import expected_rows
+from .templates import copy_store
 
 STEP_SECONDS = 3600
 EDITS = 36
@@ -50,6 +51,7 @@ class Place:
         source, stored = backend.new_url(), backend.new_url()
         self.source = sa.create_engine(source)
         self.settings = Settings(moodle=MoodleSettings(url=source), store=StoreSettings(url=stored))
+        copy_store(stored)
         self.store = open_store(self.settings.store)
         self.tables = store_tables()
         prepare_store(self.store, self.tables)
