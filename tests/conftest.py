@@ -14,11 +14,14 @@ from hypothesis import settings
 
 from alxreport.schema import store_tables
 
+from .asking import desk, local, local_office, office
 from .harness import Harness
-from .servers import MariaDBServer, PostgresServer, Server, ServerMissing
+from .servers import BACKENDS, MariaDBServer, PostgresServer, Server, ServerMissing
 from .sharing import share_certificates, share_statements, wait_for_no_disk
 
-BACKENDS = ("sqlite", "mariadb", "postgres")
+# Fixtures that are everybody's
+__all__ = ["desk", "local", "local_office", "office"]
+
 REQUIRE_SERVERS = "ALXREPORT_REQUIRE_SERVERS"
 
 _numbers = count(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -20,7 +19,7 @@ from alxreport.verify import VerifyReport, run_verify
 
 from .moodle_site import NOW, Site
 from .oracle import expected_rows
-from .templates import copy_store
+from .templates import copy_store, name_anew
 
 NAMES = ("firstname", "lastname", "email", "username", "coursename")
 FIGURES = ("timecompleted", "timestarted", "percentage", "status")
@@ -60,8 +59,7 @@ class Harness:
         tables, server = self.tables, self.engine.dialect.name
         with writing(self.engine) as connection:
             connection.execute(sa.update(tables.leases).values(owner="", expires_at=0))
-            connection.execute(sa.delete(tables.meta).where(tables.meta.c.name != "store_id"))
-            connection.execute(sa.update(tables.meta).values(value=secrets.token_hex(16)))
+            name_anew(connection)
             for table in tables.metadata.sorted_tables:
                 if table.autoincrement_column is not None and server == "postgresql":
                     connection.exec_driver_sql(f"ALTER SEQUENCE {table.name}_id_seq RESTART")

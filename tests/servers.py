@@ -25,6 +25,7 @@ import pymysql
 import sqlalchemy as sa
 from psycopg import sql as pgsql
 
+BACKENDS = ("sqlite", "mariadb", "postgres")
 START_TIMEOUT_SECONDS = 60
 START_ATTEMPTS = 3
 GUARD = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sqlite3
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -12,10 +11,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from alxreport.database import open_store
+from alxreport.database import open_store, reading
 from alxreport.moodle_tables import moodle_tables
 from alxreport.schema import prepare_store, store_tables
 from alxreport.settings import StoreSettings
+
+# Random names and keys of a store in its table ``meta``, with their bytes
+DRAWN = {"store_id": 16, "mark_key": 32}
 
 
 def _file_of(url: str | sa.URL) -> Path | None:
@@ -38,6 +40,8 @@ def _store() -> bytes:
     def fill(url: str) -> sa.Engine:
         engine = open_store(StoreSettings(url=url))
         prepare_store(engine, store_tables())
+        with reading(engine) as connection:
+            assert set(connection.scalars(sa.select(store_tables().meta.c.name))) == set(DRAWN)
         return engine
 
     return _bytes(fill)
@@ -53,18 +57,25 @@ def _moodle(prefix: str) -> bytes:
     return _bytes(fill)
 
 
+def name_anew(connection: sa.Connection) -> None:
+    """Give a store what each one draws for itself when it is made, and nothing else of ``meta``."""
+    meta = store_tables().meta
+    connection.execute(sa.delete(meta).where(meta.c.name.not_in(DRAWN)))
+    for name, size in DRAWN.items():
+        drawn = sa.update(meta).where(meta.c.name == name).values(value=secrets.token_hex(size))
+        assert connection.execute(drawn).rowcount == 1
+
+
 def copy_store(url: str) -> None:
     """Make a store at ``url``, with a name of its own, if that is a file that is still to be."""
     if path := _file_of(url):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_store())
         os.chmod(path, 0o600)
-        with sqlite3.connect(path) as connection:
-            connection.execute(
-                f"UPDATE {store_tables().meta.name} SET value = ? WHERE name = 'store_id'",
-                (secrets.token_hex(16),),
-            )
-        connection.close()
+        engine = sa.create_engine(f"sqlite:///{path}")
+        with engine.begin() as connection:
+            name_anew(connection)
+        engine.dispose()
 
 
 def copy_moodle(engine: sa.Engine, prefix: str) -> None:
