@@ -346,7 +346,7 @@ class PostgresServer(Server):
         " coalesce(pg_get_expr(adbin, adrelid), '-') FROM pg_attribute"
         " JOIN pg_class ON pg_class.oid = attrelid AND relnamespace = 'public'::regnamespace"
         " LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
-        " WHERE attnum > 0 AND relkind IN ('r', 'v', 'S')",
+        " WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'v', 'S')",
         "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
         "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal",
     )
