@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, bindparam, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -263,6 +263,16 @@ def store_exists(settings: StoreSettings) -> bool:
     """Tell whether there is anything to connect to: false only for a missing SQLite file."""
     url = database_url(settings, "store.url")
     return url.drivername != "sqlite" or _sqlite_path(url, "store.url").exists()
+
+
+def columns_of(connection: Connection, tables: Iterable[str]) -> dict[str, set[str]]:
+    """Return the columns of those of ``tables`` that are there; every name in lower case."""
+    sql = text(flavour(connection.dialect).columns_sql)
+    statement = sql.bindparams(bindparam("names", expanding=True))
+    found: dict[str, set[str]] = {}
+    for table, column in connection.execute(statement, {"names": list(tables)}):
+        found.setdefault(table.lower(), set()).add(column.lower())
+    return found
 
 
 @contextmanager

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, select, text, update
+from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.engine import URL
 
 from alxreport import switch
 from alxreport.address import same_database, shown, sqlite_file
 from alxreport.checks import Check, age_text, failed
-from alxreport.database import database_url, open_store, reading, writing
-from alxreport.dialects import flavour
+from alxreport.database import columns_of, database_url, open_store, reading, writing
 from alxreport.errors import AlxError, ConfigError, StoreError
 from alxreport.records import CompanyState
 from alxreport.schema import (
@@ -108,10 +107,7 @@ def _look(settings: Settings, url: URL, engine: Engine, now: int) -> list[Check]
 
 
 def _holds_moodle(connection: Connection, prefix: str) -> bool:
-    sql = flavour(connection.dialect).columns_sql
-    statement = text(sql).bindparams(bindparam("names", expanding=True))
-    found = connection.execute(statement, {"names": [f"{prefix}course_modules_completion"]})
-    return found.first() is not None
+    return bool(columns_of(connection, [f"{prefix}course_modules_completion"]))
 
 
 def _schema(connection: Connection, tables: StoreTables, version: str | None) -> Check:

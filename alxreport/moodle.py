@@ -11,10 +11,8 @@ from sqlalchemy import (
     FromClause,
     Select,
     and_,
-    bindparam,
     func,
     select,
-    text,
 )
 
 from alxreport.catalogue import (
@@ -23,6 +21,7 @@ from alxreport.catalogue import (
     CONTEXT_SYSTEM,
     TRACKED_CAPABILITY,
 )
+from alxreport.database import columns_of
 from alxreport.dialects import Flavour, flavour
 from alxreport.errors import SourceError
 from alxreport.moodle_tables import (
@@ -59,11 +58,7 @@ def inspect(connection: Connection, prefix: str) -> Source:
     """
     tables = moodle_tables(prefix)
     sql = flavour(connection.dialect)
-    statement = text(sql.columns_sql).bindparams(bindparam("names", expanding=True))
-    names = [table.name for table in tables.all().values()]
-    there: dict[str, set[str]] = {}
-    for table, column in connection.execute(statement, {"names": names}):
-        there.setdefault(table.lower(), set()).add(column.lower())
+    there = columns_of(connection, [table.name for table in tables.all().values()])
     missing: list[str] = []
     absent: set[str] = set()
     for name, table in tables.all().items():

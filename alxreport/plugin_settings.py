@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, column, select, table, text
+from sqlalchemy import Connection, column, select, table
 
-from alxreport.dialects import flavour
+from alxreport.database import columns_of
 from alxreport.errors import SourceError
 from alxreport.moodle_tables import moodle_tables
 
@@ -89,14 +89,8 @@ def plugin_settings(
 
 
 def _columns(connection: Connection, prefix: str) -> dict[str, set[str]]:
-    sql = text(flavour(connection.dialect).columns_sql)
-    statement = sql.bindparams(bindparam("names", expanding=True))
-    there: dict[str, set[str]] = defaultdict(set)
-    names = {(prefix + name).lower(): name for name in (SETTINGS, SITE_WIDE)}
-    wanted = [prefix + name for name in names.values()]
-    for table_name, column_name in connection.execute(statement, {"names": wanted}):
-        there[names[table_name.lower()]].add(column_name.lower())
-    return there
+    there = columns_of(connection, [prefix + name for name in (SETTINGS, SITE_WIDE)])
+    return {name: there.get((prefix + name).lower(), set()) for name in (SETTINGS, SITE_WIDE)}
 
 
 def _own(connection: Connection, prefix: str) -> dict[int, dict[str, str]]:

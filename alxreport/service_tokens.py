@@ -12,15 +12,13 @@ from sqlalchemy import (
     Connection,
     Select,
     TableClause,
-    bindparam,
     column,
     null,
     select,
     table,
-    text,
 )
 
-from alxreport.dialects import flavour
+from alxreport.database import columns_of
 from alxreport.errors import SourceError
 from alxreport.networks import from_moodle, intersect
 from alxreport.records import iso_time
@@ -88,13 +86,9 @@ class _Site:
     """The tables and columns that are there, as parts of statements."""
 
     def __init__(self, connection: Connection, prefix: str) -> None:
-        names = [prefix + name for name in (*NEEDED, AUTHORISED)]
-        sql = text(flavour(connection.dialect).columns_sql)
-        statement = sql.bindparams(bindparam("names", expanding=True))
-        there: dict[str, set[str]] = defaultdict(set)
-        for name, column_name in connection.execute(statement, {"names": names}):
-            there[name.lower()].add(column_name.lower())
-        self.there = {name: there[(prefix + name).lower()] for name in (*NEEDED, AUTHORISED)}
+        names = {name: prefix + name for name in (*NEEDED, AUTHORISED)}
+        there = columns_of(connection, names.values())
+        self.there = {name: there.get(full.lower(), set()) for name, full in names.items()}
         self.prefix = prefix
 
     def table(self, name: str) -> TableClause:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from alxreport import token_admin
 from alxreport.admission import Ask, Caller
-from alxreport.database import reading, writing
+from alxreport.database import reading
 from alxreport.export import Exported, export
 from alxreport.listing import parse_fields, parse_filter
 from alxreport.query import Page, query_page
@@ -23,8 +23,10 @@ from alxreport.question import Question
 from alxreport.sessions import Store
 from alxreport.settings import Settings
 
+from .crowd import Crowd, add_crowd
 from .harness import Harness
 from .moodle_site import NOW
+from .servers import BACKENDS
 
 HERE = "127.0.0.1"
 AGENT = "cli:tester"
@@ -44,17 +46,10 @@ class Desk:
         self.harness.close()
 
     def renew(self) -> None:
-        """Empty the store, its numbers begin at 1 again, and Moodle: cheaper than new databases."""
+        """Leave everything as it is at a new desk: cheaper than new databases."""
         self.harness.settings = self._settings
         self.now = NOW
-        self.harness.empty_store()
-        with writing(self.harness.engine) as connection:
-            for table in (self.harness.tables.tokens, self.harness.tables.logs):
-                if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(f"TRUNCATE {table.name} RESTART IDENTITY")
-                elif connection.dialect.name != "sqlite":
-                    connection.exec_driver_sql(f"TRUNCATE {table.name}")
-        self.site.reset()
+        self.harness.renew()
 
     @property
     def settings(self) -> Settings:
@@ -189,3 +184,48 @@ def lasting_desk(
             yield desk
     finally:
         server.drop_database(database)
+
+
+# As fixtures of conftest.py: a module that wants other ones makes its own of these names
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def office(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
+    """A desk with a store on each backend, made once: a new database takes longer than a test."""
+    with lasting_desk(request.param, request, tmp_path_factory.mktemp("office")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def local_office(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
+    """A desk on SQLite, made once."""
+    with lasting_desk("sqlite", request, tmp_path_factory.mktemp("local")) as made:
+        yield made
+
+
+@pytest.fixture
+def desk(office: Desk) -> Desk:
+    """The office with no company at all; requests are not limited."""
+    office.renew()
+    office.configure(rate_limit=0)
+    return office
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Desk]:
+    """A desk on SQLite, for what no server decides, whose files lie in ``tmp_path``."""
+    with open_desk(tmp_path, f"sqlite:///{tmp_path}/store.db") as made:
+        made.configure(rate_limit=0)
+        yield made
+
+
+def people(desk: Desk, learners: int = 4, courses: int = 3) -> Crowd:
+    """Add the companies acme and beta, and sync."""
+    crowd = add_crowd(desk.site, "acme", learners, courses)
+    add_crowd(desk.site, "beta", 2)
+    desk.harness.sync()
+    return crowd

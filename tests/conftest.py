@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from .servers import MariaDBServer, PostgresServer, Server, ServerMissing
+from alxreport.schema import store_tables
 
-BACKENDS = ("sqlite", "mariadb", "postgres")
+from .asking import desk, local, local_office, office
+from .harness import Harness
+from .servers import BACKENDS, MariaDBServer, PostgresServer, Server, ServerMissing
+from .sharing import share_certificates, share_statements, wait_for_no_disk
+
+# Fixtures that are everybody's
+__all__ = ["desk", "local", "local_office", "office"]
+
 REQUIRE_SERVERS = "ALXREPORT_REQUIRE_SERVERS"
 
 _numbers = count(1)
@@ -21,6 +29,10 @@ _numbers = count(1)
 # A real database server on a busy machine has no steady pace.
 settings.register_profile("alxreport", deadline=None, print_blob=True)
 settings.load_profile("alxreport")
+
+share_statements()
+share_certificates()
+wait_for_no_disk()
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,86 @@ def make_backend(
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
     return make_backend(request.param)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A site's and a store's database on a server that outlive a test which leaves them sound."""
+
+    server: Server
+    databases: tuple[str, str]
+    shapes: tuple[Any, ...]
+
+    @classmethod
+    def new(cls, server: Server) -> Kept:
+        number = next(_numbers)
+        names = (f"site_{number}", f"store_{number}")
+        for name in names:
+            server.create_database(name)
+        kept = cls(server, names, ())
+        harness = kept.harness()
+        harness.site.create()
+        harness.close()
+        return replace(kept, shapes=kept.shapes_now())
+
+    def harness(self) -> Harness:
+        source, store = map(self.server.url, self.databases)
+        return Harness(source, store)
+
+    def shapes_now(self) -> tuple[Any, ...]:
+        version = f"SELECT version_num FROM {store_tables().version}"
+        return (
+            *map(self.server.shape, self.databases),
+            self.server.execute(version, self.databases[1]),
+        )
+
+    def is_sound(self) -> bool:
+        try:
+            return self.shapes_now() == self.shapes
+        except self.server.connect_errors:
+            return False
+
+    def drop(self) -> None:
+        for name in self.databases:
+            self.server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def idle() -> dict[str, list[Kept]]:
+    """Return the databases that wait for the next test, by backend."""
+    return {name: [] for name in BACKENDS}
+
+
+@pytest.fixture
+def make_harness(
+    request: pytest.FixtureRequest,
+    make_backend: Callable[[str], Backend],
+    idle: dict[str, list[Kept]],
+) -> Iterator[Callable[[str], Harness]]:
+    """Return a function from a name of BACKENDS to a Harness: a new site, nothing synced yet."""
+    made: list[Harness] = []
+    taken: list[tuple[str, Kept]] = []
+
+    def make(name: str) -> Harness:
+        backend = make_backend(name)
+        if backend.server is None:
+            made.append(Harness(backend.new_url(), backend.new_url()))
+            made[-1].site.create()
+            return made[-1]
+        kept = idle[name].pop() if idle[name] else Kept.new(backend.server)
+        taken.append((name, kept))
+        made.append(kept.harness())
+        made[-1].renew()
+        return made[-1]
+
+    yield make
+    for harness in made:
+        harness.close()
+    for name, kept in taken:
+        if kept.is_sound():
+            idle[name].append(kept)
+        else:
+            kept.drop()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from alxreport.verify import VerifyReport, run_verify
 
 from .moodle_site import NOW, Site
 from .oracle import expected_rows
+from .templates import copy_store, name_anew
 
 NAMES = ("firstname", "lastname", "email", "username", "coursename")
 FIGURES = ("timecompleted", "timestarted", "percentage", "status")
@@ -36,6 +37,7 @@ class Harness:
         self.source = sa.create_engine(source_url, poolclass=NullPool)
         self.site = Site(self.source, prefix)
         self.tables = store_tables()
+        copy_store(store_url)
         self.engine = open_store(self.settings.store)
         prepare_store(self.engine, self.tables)
         self.now = NOW
@@ -50,6 +52,20 @@ class Harness:
             for table in self.tables.metadata.sorted_tables:
                 if table.name not in keep:
                     connection.execute(sa.delete(table))
+
+    def renew(self) -> None:
+        """Leave site and store as new ones are: cheaper than new databases, on a server."""
+        self.empty_store()
+        tables, server = self.tables, self.engine.dialect.name
+        with writing(self.engine) as connection:
+            connection.execute(sa.update(tables.leases).values(owner="", expires_at=0))
+            name_anew(connection)
+            for table in tables.metadata.sorted_tables:
+                if table.autoincrement_column is not None and server == "postgresql":
+                    connection.exec_driver_sql(f"ALTER SEQUENCE {table.name}_id_seq RESTART")
+                elif table.autoincrement_column is not None and server != "sqlite":
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} AUTO_INCREMENT = 1")
+        self.site.reset()
 
     def include_untracked(self) -> None:
         self.settings = replace(self.settings, sync=SyncSettings(include_untracked=True))

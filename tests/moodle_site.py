@@ -17,6 +17,8 @@ import sqlalchemy as sa
 
 from alxreport.moodle_tables import moodle_tables
 
+from .templates import copy_moodle
+
 NOW = 1_795_400_000
 DAY = 86_400
 SYSTEM, CATEGORY, COURSE, MODULE = 10, 40, 50, 70  # context levels
@@ -155,6 +157,7 @@ class Site(Rows):
 
     def create(self) -> Site:
         """Make the tables and the site as it is after its installation."""
+        copy_moodle(self.engine, self.prefix)
         self.tables.metadata.create_all(self.engine)
         with self.transaction():
             self._base()

@@ -25,6 +25,7 @@ import pymysql
 import sqlalchemy as sa
 from psycopg import sql as pgsql
 
+BACKENDS = ("sqlite", "mariadb", "postgres")
 START_TIMEOUT_SECONDS = 60
 START_ATTEMPTS = 3
 GUARD = """
@@ -83,6 +84,7 @@ class Server(ABC):
     query: ClassVar[dict[str, str]] = {}
     stop_signal: ClassVar[str] = "KILL"
     connect_errors: ClassVar[type[Exception]]
+    shape_sql: ClassVar[tuple[str, ...]]  # all that DDL may change in the database {}
 
     def __init__(self) -> None:
         self._readers: dict[str, list[str]] = {}
@@ -134,6 +136,11 @@ class Server(ABC):
         self._drop(name)
         for user in self._readers.pop(name, []):
             self._drop_user(user)
+
+    def shape(self, database: str) -> list[Any]:
+        """Return the tables, columns, indexes and triggers of a database, and who may read it."""
+        found = [self.execute(sql.format(database), database) for sql in self.shape_sql]
+        return [*map(sorted, found), self._readers.get(database, [])]
 
     def url(self, database: str) -> str:
         """Return the SQLAlchemy URL of ``database`` for a user with every right."""
@@ -242,6 +249,14 @@ class MariaDBServer(Server):
     drivername = "mysql+pymysql"
     query: ClassVar[dict[str, str]] = {"charset": "utf8mb4"}
     connect_errors = pymysql.Error
+    shape_sql = (
+        "SELECT table_name, column_name, column_type, is_nullable, ifnull(column_default, '-'),"
+        " ifnull(collation_name, '-'), extra FROM information_schema.columns"
+        " WHERE table_schema = '{}'",
+        "SELECT table_name, index_name, seq_in_index, column_name FROM"
+        " information_schema.statistics WHERE table_schema = '{}'",
+        "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = '{}'",
+    )
 
     def _install(self) -> None:
         self._run(
@@ -271,6 +286,7 @@ class MariaDBServer(Server):
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-flush-method=nosync",
             "--innodb-doublewrite=0",
+            "--loose-debug-no-sync",  # it waits for the disk at each CREATE and DROP otherwise
             "--innodb-buffer-pool-size=256M",
             "--max-connections=200",
         ]
@@ -328,6 +344,15 @@ class PostgresServer(Server):
     drivername = "postgresql+psycopg"
     stop_signal = "QUIT"  # immediate shutdown; a KILL would leave shared memory behind
     connect_errors = psycopg.Error
+    shape_sql = (
+        "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull,"
+        " coalesce(pg_get_expr(adbin, adrelid), '-') FROM pg_attribute"
+        " JOIN pg_class ON pg_class.oid = attrelid AND relnamespace = 'public'::regnamespace"
+        " LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
+        " WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'v', 'S')",
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal",
+    )
     programs = "/usr/lib/postgresql/*/bin"
 
     def _install(self) -> None:

@@ -22,11 +22,10 @@ from .harness import Harness
 
 
 @pytest.fixture
-def harness(backend: Backend):
-    made = Harness(backend.new_url(), backend.new_url())
-    made.site.create().sample(3)
-    yield made
-    made.close()
+def harness(backend: Backend, make_harness):
+    made = make_harness(backend.name)
+    made.site.sample(3)
+    return made
 
 
 def change(harness: Harness, *statements: str) -> None:

@@ -25,9 +25,10 @@ from alxreport.settings import RequestSettings, Settings, SyncSettings, parse_se
 
 from .asking import Desk, lasting_desk
 from .command_line import run, write_config
-from .conftest import BACKENDS, Backend
+from .conftest import Backend
 from .crowd import Crowd, add_crowd
 from .moodle_site import DAY, NOW, TEACHER
+from .servers import BACKENDS
 from .test_plugin_settings import Plugin
 
 HOUR = 3_600

@@ -247,16 +247,15 @@ def test_a_company_tried_again_is_guarded_still(
 
 @pytest.fixture(params=["mariadb", "postgres"])
 def remote(
-    request: pytest.FixtureRequest, make_backend: Callable[[str], Backend], tmp_path: Path
-) -> Iterator[tuple[Backend, Harness]]:
+    request: pytest.FixtureRequest,
+    make_backend: Callable[[str], Backend],
+    make_harness: Callable[[str], Harness],
+) -> tuple[Backend, Harness]:
     """Source and store on the same server, with more learners than are fetched at once."""
-    backend = make_backend(request.param)
-    harness = Harness(backend.new_url(), backend.new_url())
-    harness.site.create()
+    backend, harness = make_backend(request.param), make_harness(request.param)
     for number in range(3):
         add_crowd(harness.site, f"c{number}", 300, courses=2)
-    yield backend, harness
-    harness.close()
+    return backend, harness
 
 
 @pytest.mark.parametrize("cut", ["source", "store"])

@@ -14,9 +14,8 @@ from alxreport import evidence, moodle
 from alxreport.dialects import SqliteSetHash
 from alxreport.fingerprints import Position, decode, encode, movement
 
-from .conftest import BACKENDS
 from .moodle_site import DAY, NAMES, NOW, STUDENT, TEACHER, Site
-from .servers import Server
+from .servers import BACKENDS, Server
 
 BITS = 3
 SIZE = 2**BITS

@@ -25,63 +25,14 @@ from alxreport.errors import NotAuthorisedError, ResyncError, UsageError
 from alxreport.export import export
 from alxreport.listing import STATUSES, TEXTS
 
-from .asking import Desk, caller, open_desk, question
+from .asking import Desk, caller, open_desk, people, question
 from .command_line import Done, run, write_config
-from .conftest import BACKENDS
-from .crowd import Crowd, add_crowd
 from .moodle_edits import random_edit
 
 # Server databases are slower by a factor of ten; the SQL is the same in every example.
 EXAMPLES = {"sqlite": 6, "mysql": 2, "postgresql": 2}
 HOUR, DAY = 3600, 86_400
 STEPS = (0, 1, 60, HOUR, HOUR, 25 * HOUR, 40 * DAY, 91 * DAY, -1, -HOUR)
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def office(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
-    """A desk with a store on each backend, made once: a new database takes longer than a test."""
-    folder, url = tmp_path_factory.mktemp("increments"), None
-    if request.param != "sqlite":
-        server = request.getfixturevalue(f"{request.param}_server")
-        server.create_database("increments")
-        url = server.url("increments")
-    with open_desk(folder, url or f"sqlite:///{folder}/store.db") as made:
-        yield made
-    if url:
-        server.drop_database("increments")
-
-
-def empty(desk: Desk) -> None:
-    desk.site.reset()
-    desk.harness.empty_store()
-    desk.run_sql("DELETE FROM {meta} WHERE name = 'pruned_at'")
-
-
-@pytest.fixture
-def desk(office: Desk) -> Iterator[Desk]:
-    """The office with no company at all; requests are not limited."""
-    kept, now = office.settings, office.now
-    office.configure(rate_limit=0)
-    empty(office)
-    yield office
-    office.harness.settings, office.now = kept, now
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Desk]:
-    """A desk on SQLite, for what no server decides."""
-    with open_desk(tmp_path, f"sqlite:///{tmp_path}/store.db") as made:
-        made.configure(rate_limit=0)
-        yield made
-
-
-def people(desk: Desk, learners: int = 4, courses: int = 3) -> Crowd:
-    crowd = add_crowd(desk.site, "acme", learners, courses)
-    add_crowd(desk.site, "beta", 2)
-    desk.harness.sync()
-    return crowd
 
 
 def rename(desk: Desk, user: int, name: str, wait: int = 60) -> None:
@@ -175,7 +126,7 @@ ASKED: tuple[dict[str, str], ...] = (
 
 def run_history(desk: Desk, seed: int) -> None:
     rng = random.Random(seed)
-    empty(desk)
+    desk.harness.renew()
     desk.site.sample(seed, companies=2, users=8, courses=4)
     desk.now = desk.site.now
     desk.harness.sync_whatever()

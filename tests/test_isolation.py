@@ -23,8 +23,9 @@ from alxreport.token_form import checksum
 
 from .asking import Desk, lasting_desk, open_desk
 from .command_line import Done, run, write_config
-from .conftest import BACKENDS, Backend
+from .conftest import Backend
 from .moodle_site import NOW, Site
+from .servers import BACKENDS
 
 ACME, BETA = 1, 2
 FOREIGN = "zebra"  # in every name that is Beta's alone

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from .conftest import BACKENDS, Backend
+from .conftest import Backend
 from .moodle_edits import random_edit
 from .moodle_site import (
     ALLOW,
@@ -30,6 +30,7 @@ from .moodle_site import (
     Site,
 )
 from .oracle import Key, Row, expected_rows
+from .servers import BACKENDS
 from .truth import live_truth, row_of
 
 COUNTS = {

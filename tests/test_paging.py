@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +15,13 @@ from alxreport.company_admin import company_fields, set_options
 from alxreport.errors import NotAuthorisedError, ResyncError, UsageError
 from alxreport.listing import STATUSES
 
-from .asking import Desk, open_desk
-from .conftest import BACKENDS
-from .crowd import Crowd, add_crowd
+from .asking import Desk, open_desk, people
 from .moodle_edits import random_edit
 
 # Server databases are slower by a factor of ten; the SQL is the same in every example.
 EXAMPLES = {"sqlite": 12, "mysql": 2, "postgresql": 2}
 DAY = 86_400
 TOLD = ("firstname", "lastname", "email", "coursename", "percentage", "status")
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def office(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
-    """A desk with a store on each backend, made once: a new database takes longer than a test."""
-    folder, url = tmp_path_factory.mktemp("paging"), None
-    if request.param != "sqlite":
-        server = request.getfixturevalue(f"{request.param}_server")
-        server.create_database("paging")
-        url = server.url("paging")
-    with open_desk(folder, url or f"sqlite:///{folder}/store.db") as made:
-        yield made
-    if url:
-        server.drop_database("paging")
-
-
-@pytest.fixture
-def desk(office: Desk) -> Iterator[Desk]:
-    """The office with no company at all; requests are not limited."""
-    kept, now = office.settings, office.now
-    office.configure(rate_limit=0)
-    office.site.reset()
-    office.harness.empty_store()
-    office.run_sql("DELETE FROM {meta} WHERE name = 'pruned_at'")
-    yield office
-    office.harness.settings, office.now = kept, now
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Desk]:
-    """A desk on SQLite, for what no server decides."""
-    with open_desk(tmp_path, f"sqlite:///{tmp_path}/store.db") as made:
-        made.configure(rate_limit=0)
-        yield made
-
-
-def people(desk: Desk, learners: int = 4, courses: int = 3) -> Crowd:
-    crowd = add_crowd(desk.site, "acme", learners, courses)
-    add_crowd(desk.site, "beta", 2)
-    desk.harness.sync()
-    return crowd
 
 
 def keys(page: dict[str, Any]) -> list[tuple[int, int]]:

@@ -34,10 +34,10 @@ from alxreport.sessions import Session
 from alxreport.token_form import new_token
 
 from .asking import Desk, open_desk
-from .conftest import BACKENDS, Backend
+from .conftest import Backend
 from .crowd import add_crowd
 from .runs import ROOT
-from .servers import MariaDBServer
+from .servers import BACKENDS, MariaDBServer
 
 HOUR, DAY = 3600, 86_400
 PROCESSES, EACH, LIMIT = 16, 50, 100

@@ -25,30 +25,13 @@ from alxreport.errors import (
 from alxreport.export import export
 from alxreport.token_form import new_token
 
-from .asking import AGENT, HERE, Desk, caller, lasting_desk, open_desk, question
+from .asking import AGENT, HERE, Desk, caller, open_desk, question
 from .command_line import PYTHON, write_config
-from .conftest import BACKENDS, Backend
+from .conftest import Backend
 from .crowd import add_crowd
 from .moodle_site import DAY, NOW
 
 MINUTE = NOW - NOW % 60
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def lasting(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("desk")
-    with lasting_desk(request.param, request, folder) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def lasting_local(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
-    with lasting_desk("sqlite", request, tmp_path_factory.mktemp("local")) as opened:
-        yield opened
 
 
 def furnish(desk: Desk) -> Desk:
@@ -59,15 +42,15 @@ def furnish(desk: Desk) -> Desk:
 
 
 @pytest.fixture
-def desk(lasting: Desk) -> Desk:
-    lasting.renew()
-    return furnish(lasting)
+def desk(office: Desk) -> Desk:
+    office.renew()
+    return furnish(office)
 
 
 @pytest.fixture
-def local(lasting_local: Desk) -> Desk:
-    lasting_local.renew()
-    return furnish(lasting_local)
+def local(local_office: Desk) -> Desk:
+    local_office.renew()
+    return furnish(local_office)
 
 
 @pytest.fixture

@@ -54,11 +54,8 @@ def watching(url: str, see: Callable[[Any, str], None]) -> Iterator[None]:
 
 
 @pytest.fixture
-def harness(backend: Backend) -> Iterator[Harness]:
-    made = Harness(backend.new_url(), backend.new_url())
-    made.site.create()
-    yield made
-    made.close()
+def harness(backend: Backend, make_harness: Callable[[str], Harness]) -> Harness:
+    return make_harness(backend.name)
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ from alxreport.schema import (
 from alxreport.settings import StoreSettings
 
 from .command_line import awkward_site, run, write_config
-from .harness import Harness
-from .moodle_site import DAY, Site
+from .moodle_site import DAY
 
 TABLES = store_tables()
 PLUGIN = [
@@ -202,13 +201,10 @@ def test_a_place_where_nothing_can_be_made(tmp_path):
 
 
 @pytest.fixture
-def harness(backend):
-    url = backend.new_url()
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    Site(engine).create().sample(1)
-    harness = Harness(url, backend.new_url())
-    yield harness
-    harness.close()
+def harness(backend, make_harness):
+    made = make_harness(backend.name)
+    made.site.sample(1)
+    return made
 
 
 def tombstones(harness):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def harness(backend: Backend) -> Iterator[Harness]:
-    made = Harness(backend.new_url(), backend.new_url())
-    made.site.create()
-    yield made
-    made.close()
+def harness(backend: Backend, make_harness: Callable[[str], Harness]) -> Harness:
+    return make_harness(backend.name)
 
 
 def rows_by_content(harness: Harness) -> dict[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,15 @@ from alxreport import token_admin
 from alxreport.errors import AlxError, NotAuthorisedError, NotFoundError, UsageError
 from alxreport.token_form import is_possible, token_hash
 
-from .asking import Desk, lasting_desk
+from .asking import Desk
 from .command_line import run, write_config
-from .conftest import BACKENDS, Backend
+from .conftest import Backend
 from .crowd import add_crowd
 from .harness import Harness
 from .moodle_site import DAY, NOW
 from .test_service_tokens import Office
 
 HOUR = 3_600
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def lasting(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("desk")
-    with lasting_desk(request.param, request, folder) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def lasting_local(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
-    with lasting_desk("sqlite", request, tmp_path_factory.mktemp("local")) as opened:
-        yield opened
 
 
 def furnish(desk: Desk) -> Desk:
@@ -53,15 +36,15 @@ def furnish(desk: Desk) -> Desk:
 
 
 @pytest.fixture
-def desk(lasting: Desk) -> Desk:
+def desk(office: Desk) -> Desk:
     """Two companies of a few people, synced at NOW."""
-    return furnish(lasting)
+    return furnish(office)
 
 
 @pytest.fixture
-def local(lasting_local: Desk) -> Desk:
+def local(local_office: Desk) -> Desk:
     """The same on SQLite alone, for what no database takes part in."""
-    return furnish(lasting_local)
+    return furnish(local_office)
 
 
 def reason(desk: Desk, token: str, **asked: Any) -> str:
