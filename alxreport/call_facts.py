@@ -181,7 +181,7 @@ class LoggedError:
 
 
 def recent_errors(session: Session, *, since: int, now: int, most: int) -> list[LoggedError]:
-    """Return the last logged errors, the newest first.
+    """Return the last logged errors, the newest first; of the present minute all, as counted.
 
     Their minutes are looked up among the refusals, so that no walk over a day of answered
     requests is needed to find them.
@@ -195,9 +195,9 @@ def recent_errors(session: Session, *, since: int, now: int, most: int) -> list[
     for minute in sorted({int(row[0]) for row in minutes}, reverse=True):
         rows = session.rows(
             "SELECT at, companyid, ip, agent, endpoint, error"  # noqa: S608
-            f" FROM {session.names.logs} WHERE at >= :begin AND at < :end AND at <= :now"
+            f" FROM {session.names.logs} WHERE at >= :begin AND at < :end"
             f" AND error <> '' ORDER BY at DESC, id DESC LIMIT {int(most)}",
-            begin=minute, end=minute + MINUTE, now=now,
+            begin=minute, end=minute + MINUTE,
         )  # fmt: skip
         found += [
             LoggedError(at, company, ip or agent, endpoint, error)

@@ -37,7 +37,6 @@ from alxreport.survey import Scope, Survey
 
 # A company's transaction that lost against another one is tried again as a whole, this often.
 ATTEMPTS = 4
-
 RETURNED = "returned"  # created in the place of a tombstone
 Observer = Callable[[int, int], None]  # companies done, companies in all
 
@@ -67,7 +66,7 @@ class Run:
     positions: Mapping[int, Position]
     scope: Scope
     version: int = 0
-    began: float = 0.0  # of the company at hand, on the monotonic clock
+    began: float = 0.0  # of the company at hand
     total: int = 0
     users: Mapping[int, Sequence[int]] = field(default_factory=dict)  # in the store, of buckets
     results: dict[int, CompanyResult] = field(default_factory=dict)
@@ -270,6 +269,7 @@ def _described(
         synced_at=run.now,
         last_status="success",
         last_error="",
+        duration_ms=0,
     )
 
 

@@ -56,8 +56,8 @@ def gather(session: Session, settings: Settings, now: int) -> Gathered:
     store = monitor_facts.store_facts(session)
     where = rate_limit.zone(settings.requests.timezone)
     last, ended, running = _last_runs(session, now)
-    last_success_at = monitor_facts.last_good_end(session)
-    results = monitor_facts.results_since(session, since=now - DAY)
+    last_success_at = monitor_facts.last_good_end(session, now=now)
+    results = monitor_facts.results_since(session, since=now - DAY, now=now)
     calls = call_facts.calls_of_a_day(session, now=now)
     since = call_facts.window_start(now)
     refused = call_facts.refused_by_kind(session, since=since, now=now)
@@ -102,7 +102,7 @@ def gather(session: Session, settings: Settings, now: int) -> Gathered:
 
 def _last_runs(session: Session, now: int) -> tuple[RunFact | None, RunFact | None, bool]:
     """Return the newest run, the newest that is over, and whether one is running now."""
-    newest = monitor_facts.newest_runs(session, most=2)
+    newest = monitor_facts.newest_runs(session, now=now, most=2)
     if not newest:
         return None, None, False
     owner, expires_at = monitor_facts.lease(session)

@@ -57,7 +57,7 @@ def _sync(view: AutoSync) -> Iterable[Family]:
         "sync_created_24h": ("Rows created.", view.created),
         "sync_updated_24h": ("Rows updated.", view.updated),
         "sync_deleted_24h": ("Rows deleted.", view.deleted),
-        "sync_errors_24h": ("Failed syncs of companies.", view.errors),
+        "sync_errors_24h": ("Failed syncs of companies, and failed runs.", view.errors),
     }  # fmt: skip
     for name, (meaning, value) in single.items():
         yield name, meaning, [({}, value)]

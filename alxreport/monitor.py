@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from alxreport import alert_log, cache, call_facts, monitor_facts
 from alxreport.alert_rules import Condition
-from alxreport.call_facts import HOUR, MINUTE, Calls
+from alxreport.call_facts import DAY, HOUR, MINUTE, Calls
 from alxreport.gathering import SWITCH, SWITCHED_OFF, Gathered, gather
 from alxreport.monitor_facts import ResultSums
 from alxreport.request_log import AUTHORISATION
@@ -89,12 +89,18 @@ def _auto_sync(
     session: Session, settings: Settings, known: Gathered, next_sync_at: int | None
 ) -> AutoSync:
     days = day_starts(known.now, known.where)
-    runs = monitor_facts.runs_since(session, since=days[0][1])
     last = known.last  # which says failed of a run that was killed, whose row cannot
-    statuses = (
-        (run.started_at, last.status if last and run.id == last.id else run.status) for run in runs
+    runs = [
+        last if last and run.id == last.id else run
+        for run in monitor_facts.runs_since(session, since=min(days[0][1], known.now - DAY))
+    ]
+    by_day = success_by_day(((run.started_at, run.status) for run in runs), days, known.now)
+    failed_runs = sum(
+        run.status == "failed"
+        and bool(run.error)
+        and known.now - DAY <= run.started_at <= known.now
+        for run in runs
     )
-    by_day = success_by_day(statuses, days, known.now)
     nothing = ResultSums()
     done = [known.results.get(company.id, nothing) for company in known.companies]
     ended, every = known.ended, list(known.results.values())
@@ -113,7 +119,8 @@ def _auto_sync(
         created=sum(result.created for result in every) if known.last else None,
         updated=sum(result.updated for result in every) if known.last else None,
         deleted=sum(result.deleted for result in every) if known.last else None,
-        errors=sum(result.failed for result in every) if known.last else None,
+        errors=failed_runs + sum(r.failed for r in every) if known.last else None,
+        failed_runs=failed_runs if known.last else None,
         company_syncs=sum(result.syncs for result in every),
         success_rate_7d=ratio(good, finished),
         runs_7d=finished,
@@ -123,7 +130,8 @@ def _auto_sync(
                 company.id, company.shortname, company.name, company.status or "never",
                 company.synced_at, company.rows, result.created, result.updated, result.deleted,
                 result.failed,
-                None if company.synced_at is None else company.duration_ms / 1000,
+                None if company.synced_at is None or company.status == "failed"
+                else company.duration_ms / 1000,
                 company.error,
             )
             for company, result in zip(known.companies, done, strict=True)

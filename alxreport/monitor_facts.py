@@ -63,18 +63,23 @@ def runs_since(session: Session, *, since: int) -> list[RunFact]:
     return [RunFact(*row) for row in session.rows(f"{sql} ORDER BY started_at, id", since=since)]
 
 
-def newest_runs(session: Session, *, most: int) -> list[RunFact]:
-    """Return the last runs, the newest first."""
-    sql = f"{_RUNS} FROM {session.names.sync_runs} ORDER BY started_at DESC, id DESC"
-    return [RunFact(*row) for row in session.rows(f"{sql} LIMIT {int(most)}")]
+def newest_runs(session: Session, *, now: int, most: int) -> list[RunFact]:
+    """Return the last runs, the newest first; those of a clock that was ahead do not count."""
+    sql = (
+        f"{_RUNS} FROM {session.names.sync_runs} WHERE started_at <= :now"
+        f" ORDER BY started_at DESC, id DESC LIMIT {int(most)}"
+    )
+    return [RunFact(*row) for row in session.rows(sql, now=now)]
 
 
-def last_good_end(session: Session) -> int | None:
+def last_good_end(session: Session, *, now: int) -> int | None:
     """Return when the newest run ended of which at least a part succeeded."""
     found = first(
         session,
         f"SELECT finished_at FROM {session.names.sync_runs}"  # noqa: S608
-        " WHERE status IN ('success', 'partial') ORDER BY started_at DESC, id DESC LIMIT 1",
+        " WHERE status IN ('success', 'partial') AND started_at <= :now"
+        " ORDER BY started_at DESC, id DESC LIMIT 1",
+        now=now,
     )
     return None if found is None else found[0]
 
@@ -92,11 +97,13 @@ def companies(session: Session) -> list[CompanyFact]:
     ]
 
 
-def results_since(session: Session, *, since: int) -> dict[int, ResultSums]:
+def results_since(session: Session, *, since: int, now: int) -> dict[int, ResultSums]:
     """Return what the runs since a moment did, by company."""
     runs = session.rows(
-        f"SELECT id FROM {session.names.sync_runs} WHERE started_at >= :since",  # noqa: S608
+        f"SELECT id FROM {session.names.sync_runs}"  # noqa: S608
+        " WHERE started_at >= :since AND started_at <= :now",
         since=since,
+        now=now,
     )
     # Named one by one: as a join, PostgreSQL would read the results of all runs.
     found = session.rows(

@@ -82,7 +82,9 @@ def _auto_sync(view: AutoSync, limits: AlertSettings, clock: Clock) -> View:
                  else f"{view.created:,} new, {view.updated:,} changed, {view.deleted:,} gone"),
             Card("Errors 24 h", count(view.errors),
                  "muted" if never else "critical" if view.errors else "ok",
-                 "" if never else f"of {view.company_syncs:,} company syncs"),
+                 "" if never
+                 else f"{view.failed_runs:,} whole runs" if view.failed_runs
+                 else f"of {view.company_syncs:,} company syncs"),
             Card(
                 "Success 7 days",
                 percent(rate),

@@ -160,6 +160,7 @@ def hits_and_misses(session: Session, *, since: int, company: int | None = None)
 def prune(session: Session, *, before: int) -> int:
     """Delete a part of the entries older than a moment; return how many, 0 when none is left."""
     table = session.names.logs
+    before -= before % HOUR  # the sums go by the hour, and with their rows
     old = session.rows(
         f"SELECT id FROM {table} WHERE at < :before ORDER BY at LIMIT {PRUNED_ROWS}",  # noqa: S608
         before=before,

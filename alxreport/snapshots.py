@@ -46,7 +46,7 @@ class CompanySync:
     updated: int
     deleted: int
     errors: int
-    duration_seconds: float | None  # of its last sync
+    duration_seconds: float | None  # of its last sync, None when that failed
     error: str
 
 
@@ -70,7 +70,8 @@ class AutoSync:
     created: int | None
     updated: int | None
     deleted: int | None
-    errors: int | None
+    errors: int | None  # failed company syncs, and runs that failed as a whole
+    failed_runs: int | None  # those
     company_syncs: int
     success_rate_7d: float | None
     runs_7d: int

@@ -26,8 +26,8 @@ LAYERS = {
     " probes config_file explain_source tokens rate_limit cache request_log reporting_table"
     " service_tokens plugin_settings cron_host cron_program retention monitor_facts call_facts"
     " alert_log notify ping",
-    SERVICES: "survey sync verify explain query export demo demo_site demo_history demo_names initialise doctor"
-    " explain_conditions company_sync admission token_admin company_admin limit_admin cron"
+    SERVICES: "survey sync verify explain query export demo demo_site demo_history"
+    " demo_names initialise doctor explain_conditions company_sync admission token_admin company_admin limit_admin cron"
     " cron_judge gathering monitor alerts telling",
     FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_monitor cli_tokens"
     " command_group views cron_views request_views monitor_views alert_views"

@@ -55,10 +55,8 @@ def on_terminal(words, columns, env):
 
 
 def width(line):
-    return sum(
-        0 if unicodedata.category(char) in {"Mn", "Me"} else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in line
-    )
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in line)
+    return wide + sum(unicodedata.category(char) not in {"Mn", "Me"} for char in line)
 
 
 def too_long(shown, columns):
