@@ -27,8 +27,8 @@ LAYERS = {
     " service_tokens plugin_settings cron_host cron_program retention monitor_facts call_facts"
     " alert_log notify ping",
     SERVICES: "survey sync verify explain query export demo demo_site demo_history"
-    " demo_names initialise doctor explain_conditions company_sync admission token_admin company_admin limit_admin cron"
-    " cron_judge gathering monitor alerts telling",
+    " demo_names initialise doctor explain_conditions company_sync admission token_admin"
+    " company_admin limit_admin cron cron_judge gathering monitor alerts telling",
     FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_monitor cli_tokens"
     " command_group views cron_views request_views monitor_views alert_views"
     " terminal_charts terminal_tables terminal_text __main__",

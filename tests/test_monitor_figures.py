@@ -260,6 +260,15 @@ def test_disabled_whatever_else_holds(local: Watched) -> None:
     assert taken(local, local.now + 3 * HOUR).auto_sync.status == FAILED
 
 
+def test_a_run_of_a_clock_that_was_ahead_hides_no_failure(desk: Watched) -> None:
+    desk.furnish(acme=3)
+    desk.now -= DAY
+    desk.sync_without_source()
+    found = taken(desk).auto_sync
+    assert (found.status, found.last_sync_status, found.errors) == (FAILED, "failed", 1)
+    assert found.last_success_at is None
+
+
 def test_failed_as_a_whole_and_in_part(desk: Watched) -> None:
     desk.furnish(acme=60)
     good = desk.now
