@@ -13,7 +13,7 @@ CLAIM_SECONDS = 300
 LONGEST_MESSAGE, LONGEST_NAME = 1000, 255
 CRITICAL = "critical"
 _COLUMNS = (
-    "id, kind, subject, name, severity, message, opened_at, closed_at, acknowledged_at,"
+    "id, kind, subject, name, severity, rises, message, opened_at, closed_at, acknowledged_at,"
     " acknowledged_by"
 )
 
@@ -27,6 +27,7 @@ class Alert:
     subject: str
     name: str
     severity: str
+    rises: int  # how often it got graver since it opened
     message: str
     opened_at: int
     closed_at: int | None
@@ -35,9 +36,19 @@ class Alert:
 
 
 def _alert(row: Sequence[Any]) -> Alert:
-    number, kind, subject, name, severity, message, opened, closed, seen_to, by = row
+    number, kind, subject, name, severity, rises, message, opened, closed, seen_to, by = row
     return Alert(
-        number, kind, subject, name, severity, message, opened, closed or None, seen_to or None, by
+        number,
+        kind,
+        subject,
+        name,
+        severity,
+        rises,
+        message,
+        opened,
+        closed or None,
+        seen_to or None,
+        by,
     )
 
 
@@ -80,12 +91,13 @@ def open_one(
 def refresh(session: Session, alert: Alert, *, severity: str, message: str, now: int) -> None:
     """Bring an open alert's words up to date; one that gets graver is no longer acknowledged."""
     graver = severity == CRITICAL and alert.severity != CRITICAL
-    unseen = ", acknowledged_at = 0, acknowledged_by = ''" if graver else ""
+    unseen = ", rises = rises + 1, acknowledged_at = 0, acknowledged_by = ''" if graver else ""
     session.change(
         f"UPDATE {session.names.alerts} SET severity = :severity, message = :message,"  # noqa: S608
         f" changed_at = :now{unseen}"
-        " WHERE id = :id AND ended = 0",
+        " WHERE id = :id AND ended = 0 AND severity = :before",
         severity=severity, message=message[:LONGEST_MESSAGE], now=now, id=alert.id,
+        before=alert.severity,
     )  # fmt: skip
 
 

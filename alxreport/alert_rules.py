@@ -66,6 +66,7 @@ class Facts:
 
     now: int
     disabled: bool = False
+    running: bool = False
     last_started_at: int | None = None
     last_failed: str | None = None  # why the last run failed as a whole; None when it did not
     last_success_at: int | None = None
@@ -113,7 +114,7 @@ def _sync(facts: Facts, limits: AlertSettings) -> Iterator[Condition]:
         )  # fmt: skip
     started = facts.last_started_at
     overdue = limits.overdue_hours * HOUR
-    if facts.disabled or not overdue or started is None:
+    if facts.disabled or facts.running or not overdue or started is None:
         return
     if facts.now - started > overdue:
         yield Condition(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -206,11 +207,11 @@ def target_name(url: str) -> str:
 def due_event(alert: Alert, told_at: dict[str, int], now: int, remind_hours: int) -> str | None:
     """Return what is to be told of an alert to somebody who was told these events; None for none.
 
-    The opening, a change of its gravity, reminders while nobody acknowledged it, the closing.
+    The opening, each time that it got graver, reminders while nobody acknowledged it, the closing.
     """
     if alert.closed_at is not None:
         return "closed" if told_at and "closed" not in told_at else None
-    opening = f"opened:{alert.severity}"
+    opening = f"opened:{alert.rises}"
     if opening not in told_at:
         return opening
     if alert.acknowledged_at is not None or not remind_hours:
@@ -228,7 +229,7 @@ def notify(
 
     What did not arrive is told by the next check. Of several checks at once one tells.
     """
-    since = now - CLOSING_DAYS * DAY
+    since, began = now - CLOSING_DAYS * DAY, time.monotonic()
     who = f"{socket.gethostname()[:20]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     failed = []
     for target, send in targets.items():
@@ -237,9 +238,11 @@ def notify(
             alerts = alert_log.open_alerts(session) + alert_log.closed_since(session, since=since)
             known = alert_log.tellings(session, alerts, target)
             mine = []
+            # The addresses before this one may have taken their time.
+            at = now + int(time.monotonic() - began)
             for alert in alerts:
                 event = due_event(alert, known.get(alert.id, {}), now, settings.alerts.remind_hours)
-                if event and alert_log.claim(session, alert.id, event, target, who=who, now=now):
+                if event and alert_log.claim(session, alert.id, event, target, who=who, now=at):
                     mine.append((alert, event))
             return mine
 

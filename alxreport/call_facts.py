@@ -169,6 +169,19 @@ def refused_of_kind(
     return [(str(subject), int(minute), int(count)) for subject, minute, count in found]
 
 
+def refused_subjects(
+    session: Session, kind: str, *, since: int, now: int, most: int
+) -> list[tuple[str, int, int]]:
+    """Return subject, count and last minute of one kind's refusals, the latest subjects first."""
+    found = session.rows(
+        f"SELECT subject, sum(refused), max(minute) FROM {session.names.refusals}"  # noqa: S608
+        " WHERE minute >= :since AND minute <= :now AND kind = :kind GROUP BY subject"
+        f" ORDER BY max(minute) DESC, subject LIMIT {int(most)}",
+        since=since, now=now, kind=kind,
+    )  # fmt: skip
+    return [(str(subject), int(count), int(last)) for subject, count, last in found]
+
+
 @dataclass(frozen=True)
 class LoggedError:
     """One logged request that was refused or failed."""

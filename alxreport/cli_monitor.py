@@ -75,10 +75,10 @@ def monitor(
     keys, seconds = _understood(words or (), watch)
     _compatible(watch, html, as_json)
     settings = read_settings(context, config)
-    store = _store(context, settings)
+    store = _Watched(context, settings)
 
     def take() -> Snapshot:
-        return _taken(store, settings)
+        return _taken(store.now(), settings)
 
     if as_json:
         figures = take().as_dict()
@@ -98,9 +98,22 @@ def monitor(
 
         console = monitor_views.console(sys.stdout)
         if watch:
+            _end_by_signals()
             monitor_views.watch(console, lambda: _screen(take(), settings), seconds, keys)
         else:
             monitor_views.show_screen(console, _screen(take(), settings), keys)
+
+
+def _end_by_signals() -> None:
+    """Let the signals that end a process give the terminal back first, as an interrupt does."""
+    import signal
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), end)
 
 
 def _understood(words: Sequence[str], watch: bool) -> tuple[tuple[str, ...], float]:
@@ -142,16 +155,45 @@ def _compatible(watch: bool, html: Path | None, as_json: bool) -> None:
         raise UsageError(f"{' and '.join(chosen)} exclude each other.", "Choose one of them.")
 
 
-def _store(context: typer.Context, settings: Settings) -> Store:
-    """Open the store; where there is none yet, an empty one that stands in for it."""
+def _store(context: typer.Context, settings: Settings, *, expected: bool = False) -> Store:
+    """Open the store; where there is none yet, an empty one that stands in for it.
+
+    Where one is ``expected`` and cron runs the sync already, that there is none is told.
+    """
     from alxreport.errors import NoStoreError
 
     try:
         return open_requests(context, settings)
     except NoStoreError:
+        from alxreport.cron import next_sync_run
         from alxreport.monitor import stand_in
 
+        if expected and next_sync_run(int(time.time()), settings.path) is not None:
+            raise
         return context.with_resource(stand_in())
+
+
+class _Watched:
+    """The store at each look: one that was not there at the first may be there at the next."""
+
+    def __init__(self, context: typer.Context, settings: Settings) -> None:
+        self._context, self._settings = context, settings
+        self._store: Store | None = None
+        self._stand_in: Store | None = None
+
+    def now(self) -> Store:
+        """Return the store, or the empty one that stands in for it."""
+        from alxreport.errors import NoStoreError
+        from alxreport.monitor import stand_in
+
+        if self._store is None:
+            try:
+                self._store = open_requests(self._context, self._settings)
+            except NoStoreError:
+                if self._stand_in is None:
+                    self._stand_in = self._context.with_resource(stand_in())
+                return self._stand_in
+        return self._store
 
 
 def _taken(store: Store, settings: Settings) -> Snapshot:
@@ -236,7 +278,7 @@ def alerts_check(
     failures: list[str] = []
     try:
         settings, now = read_settings(context, config), int(time.time())
-        store = _store(context, settings)
+        store = _store(context, settings, expected=True)
         checked = check(store, settings, now)
         if notify:
             failures = tell(store, settings, checked, now, lambda text: typer.echo(text, err=True))
@@ -264,7 +306,9 @@ def alerts_check(
 
 def alerts_ack(
     context: typer.Context,
-    number: Annotated[int, typer.Argument(metavar="ID", help="The alert's number.")],
+    number: Annotated[
+        int, typer.Argument(metavar="ID", min=0, max=2**63 - 1, help="The alert's number.")
+    ],
     as_json: Json = False,
     config: Config = None,
     debug: Debug = False,

@@ -114,6 +114,13 @@ def install_lines(
     UsageError as sync_line does.
     """
     user = user_name()
+    with host.one_at_a_time(user):
+        return _install(user, config, now, minute=minute, log=log)
+
+
+def _install(
+    user: str, config: Path | None, now: int, *, minute: int | None, log: Log
+) -> CronChange:
     before = host.read_crontab(user)
     found = tuple(find_lines(Setting(user, config, now), before))
     old = _own(found)
@@ -166,6 +173,11 @@ def remove_lines(config: Path | None, now: int) -> CronChange:
     Lines without its marker stay, and are told. Raises ConfigError as install_lines does.
     """
     user = user_name()
+    with host.one_at_a_time(user):
+        return _remove(user, config, now)
+
+
+def _remove(user: str, config: Path | None, now: int) -> CronChange:
     before = host.read_crontab(user)
     found = tuple(find_lines(Setting(user, config, now), before))
     old = _own(found)
@@ -197,7 +209,7 @@ def _finding(
 ) -> tuple[str, str]:
     """Return what was found, and the one thing to do, "" when nothing is."""
     syncs = [line for line in lines if line.task == "sync" and line.state != "other"]
-    install = _install_command(config)
+    install = install_command(config)
     good = [line for line in syncs if line.state == "ok"]
     if good:
         return _what_runs(good, daemon, install)
@@ -227,7 +239,8 @@ def _what_runs(good: list[Found], daemon: str | None, install: str) -> tuple[str
     return f"{told}.", ""
 
 
-def _install_command(config: Path | None) -> str:
+def install_command(config: Path | None) -> str:
+    """Return the command that puts the lines of this configuration into the crontab."""
     if config is None or _is_usual(config):
         return COMMAND
     return f"{COMMAND} --config {shlex.quote(str(config.absolute()))}"

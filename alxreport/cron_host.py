@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -231,6 +232,25 @@ def cron_daemon() -> str | None:
 def systemd_runs() -> bool:
     """Tell whether systemd runs this machine."""
     return os.path.isdir(SYSTEMD_RUNS)
+
+
+@contextmanager
+def one_at_a_time(user: str) -> Iterator[None]:
+    """Keep others of alxreport from changing this user's crontab between our look and our change.
+
+    The lock is the home directory, which needs nothing made and which nobody else can replace.
+    """
+    home = home_of(user)
+    try:
+        place = os.open(home or "/", os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
 
 
 def can_mail() -> bool:

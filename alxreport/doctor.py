@@ -50,18 +50,20 @@ def _configuration(settings: Settings) -> Check:
         return Check(
             "configuration", "problem", f"{where} no Moodle database.", "Run: alxreport init"
         )
-    warnings = [*settings.warnings, *_lax_modes(settings)]
     if not is_zone(settings.requests.timezone):
-        warnings.append(
-            f"requests.timezone {settings.requests.timezone!r} is not a time zone known here;"
-            " write one like Europe/London"
+        return Check(
+            "configuration",
+            "problem",
+            f"requests.timezone {settings.requests.timezone!r} is not a time zone known here.",
+            "Write one like Europe/London: without it no request is answered.",
         )
+    warnings = [*settings.warnings, *_lax_modes(settings)]
     if settings.sync.ping_url and not settings.sync.ping_url.startswith(("http://", "https://")):
         warnings.append("sync.ping_url is no address of the web; write one like https://host/path")
     finding = _origin(settings)
     if warnings:
         told = "; ".join(warnings)
-        return Check("configuration", "warning", finding, f"{told[0].upper()}{told[1:]}")
+        return Check("configuration", "warning", finding, told)
     return Check("configuration", "ok", finding)
 
 

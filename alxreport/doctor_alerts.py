@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alxreport import cron_host, notify
 from alxreport.checks import Check, failed
-from alxreport.cron import cron_status
+from alxreport.cron import cron_status, install_command
 from alxreport.errors import AlxError
 from alxreport.settings import Settings
 
@@ -23,7 +23,10 @@ def alerts_check(settings: Settings, now: int) -> Check:
         return failed(NAME, error)
     if not _are_looked_for(settings.path, now):
         return Check(
-            NAME, "warning", "No cron line looks for what is wrong.", "Run: alxreport cron install"
+            NAME,
+            "warning",
+            "No cron line looks for what is wrong.",
+            f"Run: {install_command(settings.path)}",
         )
     if urls:
         count = f"{len(urls)} addresses are" if len(urls) > 1 else "One address is"

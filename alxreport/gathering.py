@@ -8,7 +8,7 @@ from datetime import tzinfo
 
 from alxreport import alert_rules, call_facts, company_settings, monitor_facts, rate_limit
 from alxreport.alert_rules import Condition, FailedCompany
-from alxreport.call_facts import DAY, MINUTE, Calls
+from alxreport.call_facts import MINUTE, Calls
 from alxreport.company_options import RATE_LIMIT, company_options
 from alxreport.monitor_facts import CompanyFact, ResultSums, RunFact, StoreFacts
 from alxreport.process_mark import is_held
@@ -57,9 +57,9 @@ def gather(session: Session, settings: Settings, now: int) -> Gathered:
     where = rate_limit.zone(settings.requests.timezone)
     last, ended, running = _last_runs(session, now)
     last_success_at = monitor_facts.last_good_end(session, now=now)
-    results = monitor_facts.results_since(session, since=now - DAY, now=now)
-    calls = call_facts.calls_of_a_day(session, now=now)
     since = call_facts.window_start(now)
+    results = monitor_facts.results_since(session, since=since, now=now)
+    calls = call_facts.calls_of_a_day(session, now=now)
     refused = call_facts.refused_by_kind(session, since=since, now=now)
     failures = sum(count for kind, count in refused.items() if kind not in CALLERS_FAULT)
     used = rate_limit.usage_of_day(session, day=rate_limit.day_of(now, where))
@@ -69,6 +69,7 @@ def gather(session: Session, settings: Settings, now: int) -> Gathered:
     facts = alert_rules.Facts(
         now=now,
         disabled=store.meta.get(SWITCH) == SWITCHED_OFF,
+        running=running,
         last_started_at=last.started_at if last else None,
         # A run in which every company failed is told by its companies.
         last_failed=ended.error if ended and failed and ended.error else None,
@@ -144,7 +145,7 @@ def _attackers(session: Session, limits: AlertSettings, now: int) -> dict[str, i
     seconds = limits.failed_authentication_minutes * MINUTE
     # A burst that began before these minutes and ends in them is one of them; so is one of the
     # rest of the minute in which the check ten minutes ago looked.
-    since = now - now % MINUTE - 2 * seconds - MINUTE
+    since = now - now % MINUTE - 2 * seconds - 2 * MINUTE
     failures = call_facts.refused_of_kind(session, AUTHORISATION, since=since, now=now)
     return bursts(
         failures, least=limits.failed_authentications, seconds=seconds,

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from alxreport import alert_log, cache, call_facts, monitor_facts
 from alxreport.alert_rules import Condition
-from alxreport.call_facts import DAY, HOUR, MINUTE, Calls
+from alxreport.call_facts import HOUR, MINUTE, Calls
 from alxreport.gathering import SWITCH, SWITCHED_OFF, Gathered, gather
 from alxreport.monitor_facts import ResultSums
 from alxreport.request_log import AUTHORISATION
@@ -90,15 +90,14 @@ def _auto_sync(
 ) -> AutoSync:
     days = day_starts(known.now, known.where)
     last = known.last  # which says failed of a run that was killed, whose row cannot
+    since = call_facts.window_start(known.now)
     runs = [
         last if last and run.id == last.id else run
-        for run in monitor_facts.runs_since(session, since=min(days[0][1], known.now - DAY))
+        for run in monitor_facts.runs_since(session, since=min(days[0][1], since))
     ]
     by_day = success_by_day(((run.started_at, run.status) for run in runs), days, known.now)
     failed_runs = sum(
-        run.status == "failed"
-        and bool(run.error)
-        and known.now - DAY <= run.started_at <= known.now
+        run.status == "failed" and bool(run.error) and since <= run.started_at <= known.now
         for run in runs
     )
     nothing = ResultSums()
@@ -213,19 +212,16 @@ def _security(session: Session, settings: Settings, known: Gathered) -> Security
         least=limits.failed_authentications or 1,
         seconds=limits.failed_authentication_minutes * MINUTE,
     )
-    beyond: dict[str, tuple[int, int]] = {}
-    for subject, minute, count in call_facts.refused_of_kind(
-        session, BEYOND_LIMIT, since=since, now=now
-    ):
-        beyond[subject] = (beyond.get(subject, (0, 0))[0] + count, minute)
+    beyond = call_facts.refused_subjects(
+        session, BEYOND_LIMIT, since=since, now=now, most=SHOWN_VIOLATIONS
+    )
     return Security(
         active_tokens=monitor_facts.active_tokens(session, now=now),
         rate_limit_violations=known.refused.get(BEYOND_LIMIT, 0) if known.measured else None,
         failed_authentications=known.refused.get(AUTHORISATION, 0) if known.measured else None,
         suspicious_callers=len(suspicious) if known.measured else None,
         violations=tuple(
-            _violation(known, settings, subject, *beyond[subject])
-            for subject in sorted(beyond, key=lambda s: (-beyond[s][1], s))[:SHOWN_VIOLATIONS]
+            _violation(known, settings, subject, count, last) for subject, count, last in beyond
         ),
         recent_errors=tuple(
             ErrorFigure(

@@ -17,6 +17,7 @@ from alxreport.markup import MARKS, WEIGHTS, badge, mark, safe, worst
 from alxreport.monitor_charts import figure
 from alxreport.screens import AlertLine, Card, Cell, Column, Level, Screen, Table, View
 
+LISTED_ALERTS = 100
 MOST_UNCOUNTED = 15  # rows that a look counts by itself
 MOST_ALERTS = 6  # more of them scroll in a box, so that the views stay near
 MOST_BESIDE = 6  # cards
@@ -127,7 +128,10 @@ def _summary(alerts: Sequence[AlertLine]) -> str:
 def _alerts(alerts: Sequence[AlertLine], level: Level) -> str:
     if not alerts:
         return f'<section class="alerts"><h2>{mark("ok")} {_summary(alerts)}</h2></section>'
-    lines = "\n".join(_alert(line) for line in alerts)
+    lines = "\n".join(_alert(line) for line in alerts[:LISTED_ALERTS])
+    if len(alerts) > LISTED_ALERTS:
+        left = f"And {len(alerts) - LISTED_ALERTS:,} more: alxreport alerts list"
+        lines += f'\n<li class="alert"><p>{safe(left)}</p></li>'
     many = ' class="many" tabindex="0"' if len(alerts) > MOST_ALERTS else ""
     how = ""
     if any(line.number is not None and not line.acknowledged for line in alerts):

@@ -11,6 +11,8 @@ from alxreport.errors import ConfigError
 # Its libraries wait for each part of an answer anew; this bounds the whole, and is well below the
 # time after which another check takes the telling over (alert_log.CLAIM_SECONDS).
 LONGEST_SEND_SECONDS = 60
+LONGEST_TITLE = 250
+MORE = "\n\nAnd more: alxreport alerts list"
 Send = Callable[[str, str], bool]
 
 
@@ -41,7 +43,12 @@ def sender(url: str, place: int) -> Send:
     told = apprise.Apprise()
     told.add(service)
 
+    # What is longer some services refuse as a whole, and the next check would send it again.
+    room = service.body_maxlen - (0 if service.title_maxlen else LONGEST_TITLE)
+    most = service.title_maxlen or LONGEST_TITLE
+
     def send(title: str, text: str) -> bool:
+        title, text = shortened(title, most), shortened(text, room)
         try:
             # Named as text, or what is sent as HTML loses its lines and takes names for markup.
             return bool(told.notify(body=text, title=title, body_format=apprise.NotifyFormat.TEXT))
@@ -49,6 +56,14 @@ def sender(url: str, place: int) -> Send:
             return False
 
     return _bounded(send)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text in at most so many characters; one that is cut says where the rest is."""
+    if len(text) <= most:
+        return text
+    whole, _line, _rest = text[: most - len(MORE)].rpartition("\n\n")
+    return whole + MORE if whole else f"{text[: max(0, most - 1)]}…"
 
 
 def _bounded(send: Send) -> Send:

@@ -152,7 +152,7 @@ def request_tables(meta: MetaData, name: str) -> dict[str, Table]:
             number("revision"),
             number("repeated"),
             Index(f"{name}logs_at", "at"),
-            Index(f"{name}logs_company", "companyid", "at"),
+            Index(f"{name}logs_question", "companyid", "question", "at"),
             **MYSQL,
         ),
         # The log by the hour, kept with it, so that no view has to read a day of it.
@@ -181,6 +181,7 @@ def request_tables(meta: MetaData, name: str) -> dict[str, Table]:
             words("subject", 80),
             words("name", 255),
             words("severity", 10),
+            number("rises"),  # how often it got graver
             words("message", 1000),
             number("opened_at"),
             number("changed_at"),

@@ -22,6 +22,7 @@ from alxreport.database_errors import store_error
 from alxreport.errors import AlxError, StoreError
 from alxreport.settings import StoreSettings
 from alxreport.store_names import SCHEMA_VERSION, StoreNames
+from alxreport.whole_file import file_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -112,6 +113,11 @@ class SqliteSession:
             isolation_level=None, check_same_thread=False,
         )  # fmt: skip
         self.connection.execute("PRAGMA synchronous = NORMAL")
+        self._path, self._file = path, file_of(path)
+
+    def is_current(self) -> bool:
+        """Tell whether the file that is open still has that name."""
+        return self._file == file_of(self._path)
 
     def rows(self, sql: str, **values: Any) -> Sequence[Row]:
         """Return all rows of a SELECT."""
@@ -256,6 +262,9 @@ class Store:
             return
         with self._lock:
             plain = self._idle.pop() if self._idle else None
+        if plain is not None and not plain.is_current():
+            plain.connection.close()
+            plain = None
         if plain is None:
             with _translated():
                 plain = SqliteSession(self._path, self.settings.table_prefix)

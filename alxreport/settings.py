@@ -16,6 +16,7 @@ from alxreport.errors import ConfigError
 SYSTEM_CONFIG = Path("/etc/alxreport/config.toml")
 TLS_MODES = ("off", "require", "verify")
 SYNC_MODES = ("full", "incremental", "auto", "disabled")
+LARGEST = 10**9
 KINDS: Mapping[Any, str] = {
     str: "a text in quotes",
     int: "a whole number",
@@ -252,6 +253,8 @@ def _section(where: str, name: str, kind: type[Any], table: dict[str, Any]) -> A
             )
         if isinstance(value, int | float) and not 0 <= value < float("inf"):
             raise ConfigError(f"{where}: {name}.{key} cannot be negative.", "Correct that line.")
+        if isinstance(value, int | float) and value > LARGEST:
+            raise ConfigError(f"{where}: {name}.{key} is too large.", "Correct that line.")
     return kind(**table)
 
 
@@ -273,7 +276,8 @@ def _check_mode(settings: Settings) -> Settings:
     if not mode & stat.S_IROTH:
         return settings
     urls = [settings.moodle.url, settings.store.url]
-    if any("@" in url and _has_password(url) for url in urls) or settings.alerts.urls:
+    secrets = [*settings.alerts.urls, settings.sync.ping_url]
+    if any(_has_password(url) for url in urls) or any(secrets):
         raise ConfigError(
             f"{path} holds a password and everybody on this machine can read it (mode {mode:04o}).",
             f"Run: chmod 600 {path}",
@@ -283,7 +287,9 @@ def _check_mode(settings: Settings) -> Settings:
 
 
 def _has_password(url: str) -> bool:
-    return ":" in url.split("://", 1)[-1].rsplit("@", 1)[0]
+    place, _mark, options = url.split("://", 1)[-1].partition("?")
+    named = any(word.partition("=")[0] in {"password", "passwd"} for word in options.split("&"))
+    return named or ("@" in url and ":" in place.rsplit("@", 1)[0])
 
 
 def read_password(path: str) -> str:

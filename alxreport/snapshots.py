@@ -277,13 +277,14 @@ def bursts(
 ) -> dict[str, int]:
     """Return the callers that failed ``least`` times within ``seconds``, and how often at most.
 
-    Given are caller, minute and count, in the order of time. A burst counts when its last failure
-    is after ``ending_after``.
+    Given are caller, minute and count, in the order of time. As failures are counted by the
+    minute, none within the time is missed, and one that took up to a minute longer may be found.
+    A burst counts when its last failure is after ``ending_after``.
     """
     windows: dict[str, list[tuple[int, int]]] = {}
     found: dict[str, int] = {}
     for caller, minute, count in failures:
-        window = [item for item in windows.get(caller, []) if item[0] > minute - seconds]
+        window = [item for item in windows.get(caller, []) if item[0] >= minute - seconds]
         window.append((minute, count))
         windows[caller] = window
         total = sum(number for _minute, number in window)

@@ -24,10 +24,18 @@ def whole_file(
     ``mark`` is written first, such as a byte order mark; ``option`` is named in errors. Raises
     UsageError when the folder cannot be written to.
     """
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
+    try:
+        # Before links are followed: /dev/stdout leads to what has no name in any folder.
+        is_device = path.exists() and not path.is_file() and not path.is_dir()
+        path = path if is_device else Path(os.path.realpath(path))
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}.", f"Name another file in {option}."
+        ) from error
+    if is_folder:
         raise UsageError(f"{path} is a directory.", f"Name a file in {option}.")
-    if path.exists() and not path.is_file():
+    if is_device:
         # A device or a pipe: it is written to, not replaced.
         with path.open("wb") as file:
             file.write(mark)
@@ -56,6 +64,15 @@ def whole_file(
                 "Nothing was left behind; make room, or name another file.",
             ) from error
         raise
+
+
+def file_of(path: Path) -> tuple[int, int] | None:
+    """Return which file has a name at this moment, None for none; a new one differs."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def read_state(path: Path, since: str | None) -> str | None:

@@ -333,7 +333,8 @@ class Plain:
         status, error = (newest["status"], newest["error"] or "") if newest else (None, "")
         if status == "running":
             status, error = "failed", KILLED
-        recent = {run["id"] for run in past.runs if run["started_at"] >= past.now - DAY}
+        since = past.now // MINUTE * MINUTE - DAY + MINUTE
+        recent = {run["id"] for run in past.runs if run["started_at"] >= since}
         lately = [result for result in past.results if result["runid"] in recent]
         # A killed run's row says "running" until the next one begins.
         whole = sum(
@@ -490,7 +491,7 @@ class Plain:
             if failure.kind == "authorisation":
                 failed.setdefault(failure.subject, []).append(failure.entry.at // MINUTE)
         return sum(
-            any(sum(0 <= other - first < minutes for other in own) >= times for first in own)
+            any(sum(0 <= other - first <= minutes for other in own) >= times for first in own)
             for own in failed.values()
         )
 

@@ -385,6 +385,13 @@ def test_an_alert_that_gets_graver_is_told_and_no_longer_seen_to(desk: Watched) 
     assert (graver.acknowledged_at, graver.acknowledged_by) == (None, "")
     desk.tell(ear)
     assert ear.take() == ""
+    set_limit(desk.store, desk.settings, "acme", "3", desk.now)
+    desk.tell(ear)
+    [same] = desk.check().open
+    assert (same.id, same.severity, ear.take()) == (alert.id, "warning", ""), "an easing is no news"
+    set_limit(desk.store, desk.settings, "acme", "2", desk.now)
+    desk.tell(ear)
+    assert ": CRITICAL: acme used 2" in ear.take(), "graver again is"
     set_limit(desk.store, desk.settings, "acme", "100", desk.now)
     desk.tell(ear)
     assert ear.take().count("RESOLVED") == 1

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import shutil
 import signal
 import stat
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from alxreport.cli_monitor import VIEWS
+from alxreport.database import open_store
+from alxreport.errors import StoreError
+from alxreport.monitor import take
+from alxreport.schema import prepare_store, store_tables
+from alxreport.sessions import open_requests
+from alxreport.settings import StoreSettings, load_settings
 
 from .command_line import PYTHON, awkward_site, run, write_config
 
@@ -77,6 +86,7 @@ def test_the_three_views_and_one_of_them():
         (("--json", "--html", "x.html"), "exclude each other"),
         (("--html", "/nowhere/x.html"), "--html"),
         (("--html", "."), "directory"),
+        (("--html", "x" * 300), "too long"),
     ],
 )
 def test_usage(words, says):
@@ -166,6 +176,70 @@ def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
     assert run("alerts", "list", "--json", "--config", config).json() == []
     assert run("metrics", "--config", config).code == 0
     assert not store.exists()
+
+
+def test_a_store_that_should_be_there_is_missed(tmp_path, monkeypatch):
+    config = write_config(tmp_path, f"sqlite:///{tmp_path}/no.db", f"sqlite:///{tmp_path}/none.db")
+    monkeypatch.setattr("alxreport.cron.next_sync_run", lambda now, config: now + 60)
+    done = run("alerts", "check", "--config", config)
+    assert (done.code, done.out.startswith(b"ALXREPORT UNKNOWN - There is no store")) == (3, True)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_watching_gives_the_terminal_back(name, code):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*PYTHON, "monitor", "--watch", "1"], stdin=theirs, stdout=theirs, stderr=theirs,
+        env=os.environ | {"TERM": "xterm-256color"},
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        while b"Auto-Sync" not in shown:
+            shown += os.read(ours, 65536)
+        process.send_signal(getattr(signal, name))
+        with suppress(OSError):  # the terminal's end on Linux
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+    assert process.returncode == code
+    assert shown.count(b"\x1b[?1049h") == shown.count(b"\x1b[?1049l") == 1
+    assert b"Traceback" not in shown
+
+
+def test_another_store_under_the_same_name_is_seen(site, tmp_path):
+    settings = load_settings(write_config(tmp_path, "sqlite:////m.db", f"sqlite:///{tmp_path}/s.db"))
+    shutil.copy(site / "store.db", tmp_path / "s.db")
+    store = open_requests(settings.store)
+    now = int(time.time())
+    assert take(store, settings, now=now, next_sync_at=None).auto_sync.companies_all > 0
+    engine = open_store(StoreSettings(url=f"sqlite:///{tmp_path}/new.db"))
+    prepare_store(engine, store_tables())
+    engine.dispose()
+    for left in tmp_path.glob("s.db*"):
+        left.unlink()
+    with pytest.raises(StoreError):
+        take(store, settings, now=now, next_sync_at=None)
+    (tmp_path / "new.db").rename(tmp_path / "s.db")
+    assert take(store, settings, now=now, next_sync_at=None).auto_sync.companies_all == 0
+    store.close()
+
+
+def test_a_store_that_appears_while_watching(tmp_path, site):
+    source = f"sqlite:///{site}/moodle.db"
+    config = write_config(tmp_path, source, f"sqlite:///{tmp_path}/later.db")
+    with subprocess.Popen(
+        [*PYTHON, "monitor", "auto-sync", "--watch", "1", "--config", config],
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        shown = b""
+        while b"Never run" not in shown:
+            shown += process.stdout.readline()
+        assert run("sync", "--quiet", "--config", config).code == 0
+        while b"Active" not in shown:
+            shown += process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
 
 
 def test_metrics(tmp_path):

@@ -239,7 +239,7 @@ def test_files_that_others_can_read_or_change(settings, tmp_path):
 def test_an_unknown_time_zone(settings):
     requests = replace(settings.requests, timezone="Mars/Olympus")
     found = look(replace(settings, requests=requests))["configuration"]
-    assert (found.verdict, "Mars/Olympus" in found.advice) == ("warning", True)
+    assert (found.verdict, "Mars/Olympus" in found.finding) == ("problem", True)
 
 
 # Moodle's database

@@ -193,7 +193,7 @@ def test_a_burst_is_found_wherever_it_lies(
                    least=least, seconds=minutes * 60, ending_after=ending * 60)  # fmt: skip
     expected: dict[str, int] = {}
     for who, last, _count in failed:
-        total = sum(n for other, at, n in failed if other == who and last - minutes < at <= last)
+        total = sum(n for other, at, n in failed if other == who and last - minutes <= at <= last)
         if total >= least and last > ending:
             expected[who] = max(total, expected.get(who, 0))
     assert found == expected
@@ -638,7 +638,7 @@ def check_what_is_read(desk: Watched) -> None:
         recorder.close()
     assert found.performance.calls
     assert found.security.recent_errors
-    assert found.auto_sync.company_syncs == 49 * 60
+    assert found.auto_sync.company_syncs == 48 * 60
     texts = [sql for sql, _values in recorder.selects]
     assert not [sql for sql in texts if "api_reporting" in sql]
     read: Counter[str] = Counter()

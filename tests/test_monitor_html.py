@@ -761,3 +761,10 @@ def test_any_names_leave_the_browser_calm(browser, tmp_path_factory, screen):
     state = browser.run(STATE)
     assert len(state["shown"]) == min(len(screen.views), 1)
     assert browser.faults() == []
+
+
+def test_thousands_of_alerts_make_no_large_page():
+    line = AlertLine("critical", "The sync failed.", "08:00", "Run it again.", False, 7)
+    shown = page(Screen("2026-01-01 00:00 UTC", (line,) * 5_000, ()))
+    assert len(shown) < 200_000
+    assert "And 4,900 more" in shown

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alxreport import notify
 from alxreport.alert_log import CLAIM_SECONDS
@@ -120,6 +122,29 @@ def test_names_arrive_as_words_and_nothing_else(desk: Watched, post: Post, hook:
     sent = json.loads(body)
     assert (sent["title"], sent["message"].strip()) == (mail["subject"], text.strip())
     assert "\x1b" not in body.decode()
+
+
+@given(st.text(st.sampled_from("ab\n "), max_size=400), st.integers(40, 300))
+def test_a_text_is_cut_to_what_a_service_takes(text: str, most: int) -> None:
+    cut = notify.shortened(text, most)
+    assert len(cut) <= most
+    assert cut == text or cut.endswith((notify.MORE, "…"))
+    assert text.startswith(cut.removesuffix(notify.MORE).removesuffix("…"))
+
+
+def test_many_alerts_fit_into_a_service_of_short_messages(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("apprise")
+    from apprise.plugins.custom_json import NotifyJSON
+
+    monkeypatch.setattr(NotifyJSON, "body_maxlen", 2000)
+    send = notify.sender(f"json://{hook.url}/many", 1)
+    text = "\n\n".join(f"CRITICAL since today: number {n} failed\n  To do: x" for n in range(90))
+    assert send("many", text)
+    [message] = [json.loads(body) for _verb, _path, body in hook.requests]
+    assert len(message["message"]) <= 2000
+    assert message["message"].endswith("And more: alxreport alerts list")
 
 
 def test_a_thousand_words_arrive_whole(desk: Watched, post: Post) -> None:

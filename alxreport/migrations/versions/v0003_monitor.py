@@ -42,10 +42,18 @@ def upgrade() -> None:
         if f"{p}{table}_{name}" not in there:
             op.create_index(f"{p}{table}_{name}", p + table, columns)
 
+    def drop(table: str, name: str) -> None:
+        there = {found["name"] for found in sa.inspect(op.get_bind()).get_indexes(p + table)}
+        if f"{p}{table}_{name}" in there:
+            op.drop_index(f"{p}{table}_{name}", p + table)
+
     add("sync_status", "deleted_rows")
     add("sync_status", "duration_ms")
     add("logs", "revision")
     add("logs", "repeated")
+    # Which question was asked before is looked up with each one that the cache does not know.
+    index("logs", "question", ["companyid", "question", "at"])
+    drop("logs", "company")
     sums = ("calls", "row_count", "timed", "total_us", "hits", "misses", "repeats", "repeat_hits")
     create("activity", key("hour"), key("companyid"), *(number(n) for n in sums))
     index("activity", "company", ["companyid", "hour"])
@@ -57,6 +65,7 @@ def upgrade() -> None:
         words("subject", 80),
         words("name", 255),
         words("severity", 10),
+        number("rises"),
         words("message", 1000),
         *(number(n) for n in ("opened_at", "changed_at", "closed_at", "ended")),
         number("acknowledged_at"),
