@@ -207,7 +207,9 @@ def test_watching_gives_the_terminal_back(name, code):
 
 
 def test_another_store_under_the_same_name_is_seen(site, tmp_path):
-    settings = load_settings(write_config(tmp_path, "sqlite:////m.db", f"sqlite:///{tmp_path}/s.db"))
+    settings = load_settings(
+        write_config(tmp_path, "sqlite:////m.db", f"sqlite:///{tmp_path}/s.db")
+    )
     shutil.copy(site / "store.db", tmp_path / "s.db")
     store = open_requests(settings.store)
     now = int(time.time())

@@ -125,9 +125,7 @@ def in_store(settings, change):
 def with_cron(host, config):
     named = f"ALXREPORT_CONFIG={config}"
     line = f"{named} {program(host)}"
-    set_crontab(
-        host, f"7 * * * * {line} sync --quiet\n*/10 * * * * {line} alerts check --notify\n"
-    )
+    set_crontab(host, f"7 * * * * {line} sync --quiet\n*/10 * * * * {line} alerts check --notify\n")
 
 
 # As it should be
