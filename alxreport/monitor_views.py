@@ -204,7 +204,10 @@ def watch(
             watched.print(console)
             sleep(seconds)
             watched.take(take)
-    with Live(watched, console=console, screen=True, auto_refresh=False) as live:
+    live = Live(watched, console=console, screen=True, auto_refresh=False)
+    try:
+        # Not as a context: an interrupt in its first painting would leave the screen as it is.
+        live.start(refresh=True)
         while True:
             until, size = clock() + seconds, console.size
             while (left := until - clock()) > 0:
@@ -214,6 +217,8 @@ def watch(
                     live.refresh()
             watched.take(take)
             live.refresh()
+    finally:
+        live.stop()
 
 
 class _Watched:
