@@ -15,7 +15,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from alxreport.errors import AlxError
-from alxreport.token_form import without_secrets
 
 INTERRUPTED = 130
 
@@ -71,6 +70,10 @@ class CommandGroup(TyperGroup):
         super().__init__(**attributes)
         self.commands: Any = _Commands(self.table)
         self._listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # as click calls it
+        """Return the names of the commands, for which none is built."""
+        return list(self.table)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or for a list of them only its name and what it does."""
@@ -165,6 +168,8 @@ def _usage(error: Any, as_json: bool) -> int:
 
 
 def _tell(code: str, message: str, hint: str, as_json: bool) -> None:
+    from alxreport.token_form import without_secrets  # hashes are slow to import
+
     # Whatever was typed where a name belongs may have been a token.
     message, hint = without_secrets(message), without_secrets(hint)
     if as_json:
