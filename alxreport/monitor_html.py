@@ -190,7 +190,12 @@ def _beside(cards: int) -> int:
 
 def wide_ones(tables: Sequence[Table]) -> list[bool]:
     """Return which tables take the page's whole width: big ones, and small ones without a pair."""
-    wide = [len(table.columns) > MOST_NARROW for table in tables]
+    wide = [
+        len(table.columns) > MOST_NARROW
+        # Two columns of names of any length do not fit beside another table.
+        or (bool(table.rows) and sum(column.long for column in table.columns) > 1)
+        for table in tables
+    ]
     place = 0
     while place < len(wide):
         if not wide[place] and (place + 1 == len(wide) or wide[place + 1]):

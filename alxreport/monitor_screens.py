@@ -121,7 +121,9 @@ def _last_sync(view: AutoSync, clock: Clock) -> Card:
 def _next_sync(view: AutoSync, clock: Clock) -> Card:
     at = view.next_sync_at
     if at is None:
-        return Card("Next Sync", "not scheduled", "warning", "run: alxreport cron install")
+        # Before the first sync that is only the next step, afterwards the data will grow old.
+        level: Level = "muted" if view.status == snapshots.NEVER_RUN else "warning"
+        return Card("Next Sync", "not scheduled", level, "run: alxreport cron install")
     return Card("Next Sync", clock.near(at), "plain", clock.age(at))
 
 

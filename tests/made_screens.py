@@ -113,7 +113,7 @@ def fresh():
         auto_sync(
             (Card("Status", "Never run", "muted", "run: alxreport sync"),
              Card("Last Sync", NO_DATA, "muted"),
-             Card("Next Sync", "not scheduled", "warning", "run: alxreport cron install"),
+             Card("Next Sync", "not scheduled", "muted", "run: alxreport cron install"),
              Card("Companies", NO_DATA, "muted"), *nothing[:3]),
             days(*[None] * 7), ()),
         performance(
