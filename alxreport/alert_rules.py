@@ -109,7 +109,9 @@ def _sync(facts: Facts, limits: AlertSettings) -> Iterator[Condition]:
             SYNC_FAILED, CRITICAL,
             f"The sync of {company.name} failed: {company.error.rstrip('.')}."
             f" {_last_success(company.synced_at)}",
-            f"Put right what it says, then run: alxreport sync --company id:{company.id}",
+            f"Look into Moodle first; see it all: alxreport verify --company id:{company.id}"
+            if "--allow-mass-delete" in company.error
+            else f"Put right what it says, then run: alxreport sync --company id:{company.id}",
             f"company:{company.id}", company.name,
         )  # fmt: skip
     started = facts.last_started_at

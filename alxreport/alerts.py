@@ -48,7 +48,12 @@ class Checked:
 
     def line(self) -> str:
         """Return the line of a Nagios plugin, with its performance data."""
-        alerts = sorted(self.open, key=lambda alert: (alert.severity != CRITICAL, alert.id))
+        alerts = sorted(
+            self.open,
+            key=lambda alert: (
+                alert.severity != CRITICAL, not alert.kind.startswith("sync"), alert.id
+            ),
+        )  # fmt: skip
         if alerts:
             more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""
             said = f"{alerts[0].message}{more}"
@@ -83,11 +88,13 @@ def _measures(checked: Checked) -> list[str]:
     total = known.calls.total
     p95 = percentile(known.calls.all_latencies, P95_PERCENT)
     success = ratio(total.calls, total.calls + known.failures)
+    # Of the company whose data are the oldest: one that fails is not hidden by the others.
+    synced = [c.synced_at for c in known.companies if c.synced_at is not None]
     values = {
         "alerts": f"{len(checked.open)};;;0",
         "critical": f"{sum(alert.severity == CRITICAL for alert in checked.open)};;;0",
         "warning": f"{sum(alert.severity == WARNING for alert in checked.open)};;;0",
-        "data_age": f"{known.now - known.last_success_at}s" if known.last_success_at else None,
+        "data_age": f"{max(0, known.now - min(synced))}s" if synced else None,
         "calls": f"{total.calls + known.failures};;;0",
         "p95": f"{p95 / 1000:g}s;;;0" if p95 is not None else None,
         "success": f"{success * 100:g}%;;;0;100" if success is not None else None,

@@ -119,7 +119,7 @@ def _logged(session: Session, begin: int, end: int) -> Iterator[tuple[int, int, 
         sums = Sums(
             1, rows, timed, duration * timed, hit, int(cache == MISS), repeated, repeated * hit
         )
-        yield at - at % HOUR, company, duration // 1000, sums
+        yield at - at % HOUR, company, -(-duration // 1000), sums
 
 
 def busy_companies(session: Session, *, now: int, least: int) -> dict[int, int]:

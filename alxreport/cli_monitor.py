@@ -160,7 +160,7 @@ def _store(context: typer.Context, settings: Settings, *, expected: bool = False
 
     Where one is ``expected`` and cron runs the sync already, that there is none is told.
     """
-    from alxreport.errors import NoStoreError
+    from alxreport.errors import ConfigError, NoStoreError
 
     try:
         return open_requests(context, settings)
@@ -168,6 +168,8 @@ def _store(context: typer.Context, settings: Settings, *, expected: bool = False
         from alxreport.cron import next_sync_run
         from alxreport.monitor import stand_in
 
+        if expected and not settings.moodle.url:
+            raise ConfigError("Nothing is configured.", "Run: alxreport init") from None
         if expected and next_sync_run(int(time.time()), settings.path) is not None:
             raise
         return context.with_resource(stand_in())
@@ -217,6 +219,7 @@ def metrics(
         Path | None,
         typer.Option("--output", metavar="F", help="A file for a textfile collector."),
     ] = None,
+    as_json: Json = False,
     config: Config = None,
     debug: Debug = False,
 ) -> None:
@@ -226,7 +229,11 @@ def metrics(
     from alxreport.whole_file import whole_file
 
     settings = read_settings(context, config)
-    told = text(_taken(_store(context, settings), settings)).encode()
+    found = _taken(_store(context, settings), settings)
+    if as_json and output is None:
+        print_json(found.as_dict())
+        return
+    told = text(found).encode()
     if output is None:
         sys.stdout.buffer.write(told)
         return

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from alxreport.settings import Settings
 
 Config = Annotated[
-    Path | None, typer.Option("--config", help="Configuration file to use.", metavar="FILE")
+    Path | None,
+    # Whether it can be read is found out, and told, where it is read.
+    typer.Option("--config", help="Configuration file to use.", metavar="FILE", readable=False),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a fault.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -172,6 +172,8 @@ def _tell(code: str, message: str, hint: str, as_json: bool) -> None:
 
     # Whatever was typed where a name belongs may have been a token.
     message, hint = without_secrets(message), without_secrets(hint)
+    if hint and not message.endswith((".", "?", "!", ":")):
+        message += "."
     if as_json:
         text = json.dumps({"error": {"code": code, "message": message, "hint": hint}})
     else:

@@ -322,7 +322,7 @@ def _is_harmless(run: Run, company: int) -> bool:
         run,
         company,
         f"{missing} of its {live} rows would go because rows are missing in Moodle;"
-        " if that is meant, run: alxreport sync --allow-mass-delete",
+        f" if that is meant, run: alxreport sync --company id:{company} --allow-mass-delete",
     )
     return False
 

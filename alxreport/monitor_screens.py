@@ -20,7 +20,7 @@ from alxreport.screens import (
 )
 from alxreport.settings import AlertSettings
 from alxreport.snapshots import AutoSync, CompanySync, OpenAlert, Performance, Security, Snapshot
-from alxreport.wording import NO_DATA, Clock, count, milliseconds, percent, size
+from alxreport.wording import NO_DATA, Clock, count, milliseconds, percent, plural, size
 
 FULL = "%Y-%m-%d %H:%M:%S"
 KEYS = ("auto-sync", "performance", "security")
@@ -83,13 +83,13 @@ def _auto_sync(view: AutoSync, limits: AlertSettings, clock: Clock) -> View:
             Card("Errors 24 h", count(view.errors),
                  "muted" if never else "critical" if view.errors else "ok",
                  "" if never
-                 else f"{view.failed_runs:,} whole runs" if view.failed_runs
+                 else f"{plural(view.failed_runs, 'whole run', 'whole runs')}" if view.failed_runs
                  else f"of {view.company_syncs:,} company syncs"),
             Card(
                 "Success 7 days",
                 percent(rate),
                 "muted" if rate is None else "ok" if rate == 1 else "warning",
-                f"of {view.runs_7d:,} runs" if view.runs_7d else "",
+                f"of {plural(view.runs_7d, 'run', 'runs')}" if view.runs_7d else "",
             ),
         ),
         chart=_success_chart(view),
@@ -102,7 +102,7 @@ def _status_note(view: AutoSync, limits: AlertSettings) -> str:
         snapshots.NEVER_RUN: "run: alxreport sync",
         snapshots.DISABLED: "run: alxreport sync-state enable",
         snapshots.OVERDUE: f"none for {limits.overdue_hours:g} h",
-        snapshots.FAILED: f"{view.companies_failed:,} companies failed"
+        snapshots.FAILED: f"{plural(view.companies_failed, 'company', 'companies')} failed"
         if view.last_sync_status == "partial"
         else "Power BI shows old data",
     }.get(view.status, "")
@@ -324,4 +324,4 @@ def _errors(view: Security, clock: Clock) -> Table:
 def _error_types(view: Security) -> Table:
     columns = (Column("Error"), Column("Count", right=True))
     rows = [(Cell(e.error), Cell(f"{e.count:,}")) for e in view.errors_by_type]
-    return Table("Errors by type, 24 hours", columns, tuple(rows), "")
+    return Table("Errors by type, 24 hours", columns, tuple(rows), "None.")

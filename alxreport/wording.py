@@ -51,11 +51,16 @@ def count(number: int | None) -> str:
     return NO_DATA if number is None else f"{number:,}"
 
 
+def plural(number: int, one: str, many: str) -> str:
+    """Return a number of things with their word."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def percent(share: float | None) -> str:
     """Return a share as a percentage; it reads 100 % only when it is."""
     if share is None:
         return NO_DATA
-    return "100 %" if share == 1 else f"{int(share * 1000) / 10:.1f} %"
+    return "100 %" if share == 1 else f"{min(round(share * 100, 1), 99.9):.1f} %"
 
 
 def milliseconds(value: float | None) -> str:

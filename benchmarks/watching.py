@@ -68,8 +68,9 @@ def build(target: str, requests: int, now: int) -> dict[str, Any]:
         " sum(duration_us), sum(CASE WHEN cache = 'hit' THEN 1 ELSE 0 END),"
         f" sum(CASE WHEN cache = 'miss' THEN 1 ELSE 0 END) FROM {p}logs"
         " GROUP BY at - at % 3600, companyid",
-        f"INSERT INTO {p}latency (hour, ms, calls) SELECT at - at % 3600, duration_us {whole} 1000,"
-        f" count(*) FROM {p}logs GROUP BY at - at % 3600, duration_us {whole} 1000",
+        f"INSERT INTO {p}latency (hour, ms, calls) SELECT at - at % 3600,"
+        f" (duration_us + 999) {whole} 1000, count(*) FROM {p}logs"
+        f" GROUP BY at - at % 3600, (duration_us + 999) {whole} 1000",
         f"INSERT INTO {p}refusals (minute, kind, subject, companyid, refused)"
         f" SELECT {start - start % 60} + n * 60, 'authorisation', '203.0.113.9', 0, 1"
         f" FROM {numbers(engine, DAYS * 1440)}",

@@ -450,7 +450,7 @@ def sums_of(log: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
             repeat_hits=row["repeated"] * (row["cache"] == "hit"),
         )  # fmt: skip
         if paged:
-            latency[hour, row["duration_us"] // 1000] += 1
+            latency[hour, -(-row["duration_us"] // 1000)] += 1
     return {key: dict(sums) for key, sums in activity.items()}, dict(latency)
 
 

@@ -11,7 +11,9 @@ down_revision = "0002"
 ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 # Not as parameters: PostgreSQL would not see that two of them group alike.
-HOUR, THOUSAND = (sa.literal_column(text, sa.BigInteger) for text in ("3600", "1000"))
+HOUR, THOUSAND, ROUNDS_UP = (
+    sa.literal_column(text, sa.BigInteger) for text in ("3600", "1000", "999")
+)
 
 
 def number(name: str) -> sa.Column[Any]:
@@ -95,7 +97,8 @@ def _fill(p: str) -> None:
     )
     log = logs.c
     hour = (log.at - log.at % HOUR).label("hour")
-    ms = ((log.duration_us - log.duration_us % THOUSAND) // THOUSAND).label("ms")
+    up = log.duration_us + ROUNDS_UP
+    ms = ((up - up % THOUSAND) // THOUSAND).label("ms")
     page = sa.case((log.endpoint != "export", 1), else_=0)
 
     def times(word: str) -> Any:
@@ -111,7 +114,7 @@ def _fill(p: str) -> None:
     by_time = (
         sa.select(hour, ms, sa.func.count())
         .where(answered, log.endpoint != "export")
-        .group_by(hour, log.duration_us - log.duration_us % THOUSAND)
+        .group_by(hour, up - up % THOUSAND)
     )
     names = ("hour", "companyid", "calls", "row_count", "timed", "total_us", "hits", "misses")
     bind.execute(activity.delete())
