@@ -51,11 +51,24 @@ def sender(url: str, place: int) -> Send:
         title, text = shortened(title, most), shortened(text, room)
         try:
             # Named as text, or what is sent as HTML loses its lines and takes names for markup.
-            return bool(told.notify(body=text, title=title, body_format=apprise.NotifyFormat.TEXT))
+            return bool(
+                told.notify(
+                    body=text, title=title, notify_type=_colour(title),
+                    body_format=apprise.NotifyFormat.TEXT,
+                )
+            )  # fmt: skip
         except Exception:  # a receiver's fault must not stop the others
             return False
 
     return _bounded(send)
+
+
+def _colour(title: str) -> str:
+    """Return Apprise's word for how a message is to look, by the gravity that its title names."""
+    for word, colour in ((": CRITICAL: ", "failure"), (": Warning: ", "warning")):
+        if word in title:
+            return colour
+    return "success" if ": Resolved: " in title else "info"
 
 
 def shortened(text: str, most: int) -> str:

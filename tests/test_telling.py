@@ -147,6 +147,14 @@ def test_many_alerts_fit_into_a_service_of_short_messages(
     assert message["message"].endswith("And more: alxreport alerts list")
 
 
+def test_a_hook_learns_how_grave_it_is(desk: Watched, hook: Hook) -> None:
+    desk.intrude(5)
+    assert told(desk, f"json://{hook.url}/grave") == []
+    assert told(desk, f"json://{hook.url}/grave", now=NOW + HOUR) == []
+    kinds = [json.loads(body)["type"] for _verb, _path, body in hook.requests]
+    assert kinds == ["failure", "success"]
+
+
 def test_a_thousand_words_arrive_whole(desk: Watched, post: Post) -> None:
     for caller in range(25):
         desk.intrude(5, ip="", agent=f"{caller} " + "株" * 60)
