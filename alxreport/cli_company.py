@@ -17,7 +17,7 @@ from alxreport.cli_options import (
     print_json,
     read_settings,
 )
-from alxreport.command_group import Table, group_of, need_command
+from alxreport.command_group import Table, group
 
 COMMANDS: Table = {
     "list": ("cli_company:company_list", "List the companies with their rows and last sync."),
@@ -29,13 +29,7 @@ COMMANDS: Table = {
     "import-moodle": ("cli_company:import_moodle", "Copy the settings of the PHP plugin."),
 }
 
-app = typer.Typer(
-    cls=group_of(COMMANDS),
-    invoke_without_command=True,
-    add_completion=False,
-    help="The companies, and what is set for each.",
-)
-app.callback()(need_command)
+app = group(COMMANDS, "The companies, and what is set for each.")
 
 
 def company_list(

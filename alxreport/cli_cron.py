@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from alxreport.cli_options import Config, Debug, Json, print_json
-from alxreport.command_group import Table, group_of, need_command
+from alxreport.command_group import Table, group
 
 CRON: Table = {
     "show": ("cli_cron:show", "Print the lines for this machine; change nothing."),
@@ -20,13 +20,7 @@ CRON: Table = {
     "status": ("cli_cron:status", "Tell what runs the sync, whether it works, and when next."),
 }
 
-app = typer.Typer(
-    cls=group_of(CRON),
-    invoke_without_command=True,
-    add_completion=False,
-    help="The cron lines that run the sync.",
-)
-app.callback()(need_command)
+app = group(CRON, "The cron lines that run the sync.")
 
 Minute = Annotated[
     int | None,

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from alxreport.cli_options import Config, Debug, Json, open_requests, print_json, read_settings
-from alxreport.command_group import Table, group_of, need_command
+from alxreport.command_group import Table, group
 
 if TYPE_CHECKING:
     from alxreport.screens import Screen
@@ -28,13 +28,7 @@ ALERTS: Table = {
     "ack": ("cli_monitor:alerts_ack", "Note that somebody takes care of an alert."),
 }
 
-alerts_app = typer.Typer(
-    cls=group_of(ALERTS),
-    invoke_without_command=True,
-    add_completion=False,
-    help="What is wrong, and who is told.",
-)
-alerts_app.callback()(need_command)
+alerts_app = group(ALERTS, "What is wrong, and who is told.")
 
 
 class _Watching(TyperCommand):

@@ -22,7 +22,7 @@ from alxreport.cli_options import (
     print_json,
     read_settings,
 )
-from alxreport.command_group import Table, group_of, need_command
+from alxreport.command_group import Table, group
 
 TOKENS: Table = {
     "create": ("cli_tokens:create", "Make a token; its secret is printed this once."),
@@ -43,17 +43,9 @@ CACHE: Table = {
 }
 
 
-def _group(table: Table, text: str) -> typer.Typer:
-    group = typer.Typer(
-        cls=group_of(table), invoke_without_command=True, add_completion=False, help=text
-    )
-    group.callback()(need_command)
-    return group
-
-
-app = _group(TOKENS, "The credentials with which a company's rows are asked for.")
-limit_app = _group(LIMITS, "How many requests a company may make a day.")
-cache_app = _group(CACHE, "The pages that are kept for a while.")
+app = group(TOKENS, "The credentials with which a company's rows are asked for.")
+limit_app = group(LIMITS, "How many requests a company may make a day.")
+cache_app = group(CACHE, "The pages that are kept for a while.")
 
 Output = Annotated[
     Path | None,

@@ -61,6 +61,15 @@ def group_of(table: Table) -> type[CommandGroup]:
     return type("Group", (CommandGroup,), {"table": table})
 
 
+def group(table: Table, text: str) -> typer.Typer:
+    """Return a command that is nothing but a group of others, with what its help says."""
+    made = typer.Typer(
+        cls=group_of(table), invoke_without_command=True, add_completion=False, help=text
+    )
+    made.callback()(need_command)
+    return made
+
+
 class CommandGroup(TyperGroup):
     """A Typer group that ends every run with the contract's exit code and one clear message."""
 
@@ -98,6 +107,9 @@ class CommandGroup(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run the command line; exits the process unless told not to."""
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by who started us: nobody wants to read it
+                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         words = list(sys.argv[1:] if args is None else args)
         standalone = extra.pop("standalone_mode", True)
         code = self._run(words, **extra)

@@ -18,9 +18,10 @@ from .asking import desk, local, local_office, office
 from .harness import Harness
 from .servers import BACKENDS, MariaDBServer, PostgresServer, Server, ServerMissing
 from .sharing import share_certificates, share_statements, wait_for_no_disk
+from .watching import watched
 
 # Fixtures that are everybody's
-__all__ = ["desk", "local", "local_office", "office"]
+__all__ = ["desk", "local", "local_office", "office", "watched"]
 
 REQUIRE_SERVERS = "ALXREPORT_REQUIRE_SERVERS"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +13,6 @@ from alxreport.lease import sync_lease
 from alxreport.limit_admin import reset_limit, set_limit
 from alxreport.switch import set_switch
 
-from .asking import lasting_desk
 from .moodle_site import DAY, NOW
 from .watching import ACME, BETA, BIG, HOUR, MINUTE, Watched
 
@@ -25,18 +23,9 @@ ATTACK = ("failed_authentications", "caller:192.0.2.7")
 OVERDUE, RATE, FAILED = ("sync_overdue", ""), ("sync_error_rate", ""), ("sync_failed", "")
 
 
-@pytest.fixture(scope="module")
-def lasting(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("rules")
-    with lasting_desk("sqlite", request, folder, Watched) as opened:
-        yield opened
-
-
 @pytest.fixture
-def desk(lasting: Watched) -> Watched:
-    return lasting.furnish()
+def desk(watched: Watched) -> Watched:
+    return watched.furnish()
 
 
 # The sync

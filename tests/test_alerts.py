@@ -99,18 +99,9 @@ def lasting(
         yield opened
 
 
-@pytest.fixture(scope="module")
-def lasting_local(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("local")
-    with lasting_desk("sqlite", request, folder, Watched) as opened:
-        yield opened
-
-
 @pytest.fixture
-def desk(lasting_local: Watched) -> Watched:
-    return lasting_local.furnish()
+def desk(watched: Watched) -> Watched:
+    return watched.furnish()
 
 
 LAXER: tuple[tuple[str, float, str], ...] = (
@@ -292,6 +283,29 @@ def test_a_target_that_raises_is_free_to_be_told_again(desk: Watched) -> None:
         alerts.notify(desk.store, desk.settings, desk.check(), {"ear 1": broken}, NOW)
     desk.tell(ear, now=NOW + 1)
     assert ear.take()
+
+
+def test_addresses_that_hang_make_no_later_claim_end_early(
+    desk: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of five addresses takes its minute; the sixth is claimed for as long as any."""
+    clock = [0.0]
+    monkeypatch.setattr(alerts.time, "monotonic", lambda: clock[0])
+    desk.intrude(5)
+    checked = desk.check()
+    last, until = Ear(), []
+
+    def hang(title: str, text: str) -> bool:
+        clock[0] += 60
+        return False
+
+    def tell(title: str, text: str) -> bool:
+        until.extend(r["claimed_until"] for r in desk.rows("deliveries") if r["target"] == "last")
+        return last(title, text)
+
+    targets: dict[str, Callable[[str, str], bool]] = {f"slow {n}": hang for n in range(5)}
+    alerts.notify(desk.store, desk.settings, checked, targets | {"last": tell}, NOW)
+    assert until == [NOW + 300 + CLAIM_SECONDS]
 
 
 def test_reminders(desk: Watched) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -242,6 +244,27 @@ def test_a_store_that_appears_while_watching(tmp_path, site):
             shown += process.stdout.readline()
         process.send_signal(signal.SIGINT)
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("words", ["monitor", "alerts list", "metrics"])
+def test_a_stdout_that_was_closed(words):
+    command = f"{shlex.join(PYTHON)} {words} >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_doctor_and_monitor_mean_the_same_run(site, tmp_path):
+    shutil.copy(site / "store.db", tmp_path / "store.db")
+    with closing(sqlite3.connect(tmp_path / "store.db")) as store:
+        later = int(time.time()) + 7 * 86_400
+        store.execute("INSERT INTO local_alx_api_sync_runs (started_at, finished_at, mode, status)"
+                      " VALUES (?, ?, 'full', 'failed')", (later, later))  # fmt: skip
+        store.commit()
+    config = write_config(tmp_path, f"sqlite:///{site}/moodle.db", f"sqlite:///{tmp_path}/store.db")
+    checks = {c["name"]: c for c in run("doctor", "--json", "--config", config).json()["checks"]}
+    assert checks["last sync"]["verdict"] == "ok"
+    found = run("monitor", "--json", "--config", config).json()["auto_sync"]
+    assert (found["status"], found["last_sync_status"]) == ("Active", "success")
 
 
 def test_metrics(tmp_path):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -260,6 +261,17 @@ def test_a_configuration_that_is_gone_can_be_removed(no_crontab, written, config
     config.unlink()
     assert run("cron", "remove", "--config", config).code == 0
     assert written[-1] == ""
+
+
+def test_who_changes_the_crontab_meanwhile_is_waited_for(no_crontab, written, config):
+    other = threading.Thread(target=install_lines, args=(config, NOW))
+    with cron_host.one_at_a_time(user_name()):
+        other.start()
+        other.join(0.3)
+        assert written == [], "it waits until we are done"
+        no_crontab("1 * * * * ours\n")
+    other.join()
+    assert written[0].startswith("1 * * * * ours\n")
 
 
 # Everything else that may run it

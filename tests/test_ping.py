@@ -15,7 +15,6 @@ from alxreport.ping import ping
 from alxreport.switch import set_switch
 from alxreport.token_form import new_token
 
-from .asking import lasting_desk
 from .receivers import (
     Hook,
     dripping_receiver,
@@ -30,18 +29,9 @@ PATH = "/ping/0b9d-uuid?team=a%20b&x=1"
 LIMIT = 0.3
 
 
-@pytest.fixture(scope="module")
-def lasting(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("ping")
-    with lasting_desk("sqlite", request, folder, Watched) as opened:
-        yield opened
-
-
 @pytest.fixture
-def desk(lasting: Watched) -> Watched:
-    return lasting.furnish()
+def desk(watched: Watched) -> Watched:
+    return watched.furnish()
 
 
 @pytest.fixture

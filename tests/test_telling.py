@@ -21,7 +21,6 @@ from alxreport.alerts import check, nagios_line
 from alxreport.errors import ConfigError
 from alxreport.telling import tell
 
-from .asking import lasting_desk
 from .command_line import Done, run, spawn, write_config
 from .moodle_site import NOW
 from .receivers import (
@@ -45,18 +44,9 @@ WITHOUT_APPRISE = (
 )
 
 
-@pytest.fixture(scope="module")
-def lasting(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("telling")
-    with lasting_desk("sqlite", request, folder, Watched) as opened:
-        yield opened
-
-
 @pytest.fixture
-def desk(lasting: Watched) -> Watched:
-    return lasting.furnish()
+def desk(watched: Watched) -> Watched:
+    return watched.furnish()
 
 
 @pytest.fixture
@@ -220,12 +210,12 @@ def test_an_address_that_is_none_is_told_without_itself(
 
 
 @pytest.fixture
-def present(lasting: Watched) -> Watched:
+def present(watched: Watched) -> Watched:
     """A desk synced just now, by the clock that commands go by."""
-    lasting.furnish()
-    lasting.now = int(time.time())
-    lasting.harness.sync()
-    return lasting
+    watched.furnish()
+    watched.now = int(time.time())
+    watched.harness.sync()
+    return watched
 
 
 def configured(desk: Watched, folder: Path, *urls: str) -> Path:

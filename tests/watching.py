@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from alxreport.sessions import Session
 from alxreport.switch import set_switch
 from alxreport.token_form import new_token
 
-from .asking import Desk
+from .asking import Desk, lasting_desk
 from .crowd import Crowd, add_crowd
 from .moodle_site import DAY
 
@@ -174,3 +175,13 @@ def wreck(desk: Watched) -> None:
     desk.fail_requests(10)
     desk.intrude(5)
     desk.ask_beyond_limit()
+
+
+@pytest.fixture(scope="module")
+def watched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    """A watched desk on SQLite for a whole module; each test furnishes it anew."""
+    folder = tmp_path_factory.mktemp("watched")
+    with lasting_desk("sqlite", request, folder, Watched) as opened:
+        yield opened
