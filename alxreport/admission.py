@@ -25,7 +25,7 @@ from alxreport.errors import (
 )
 from alxreport.marks import Delta
 from alxreport.networks import allows
-from alxreport.question import Basis, Plan, Question, make_plan
+from alxreport.question import Asked, Basis, Plan, Question
 from alxreport.rate_limit import Budget
 from alxreport.records import iso_time
 from alxreport.reporting_table import Standing
@@ -37,7 +37,7 @@ from alxreport.tokens import Token
 # Refused with a good credential, whoever asks.
 NOBODYS_ATTEMPT = ("disabled", "gone")
 # Makes the question; what is wrong with it is told only to who may ask.
-Ask = Callable[[], Question]
+Ask = Callable[[], Asked]
 ASK_ADMINISTRATOR = "Ask the administrator for a new one: alxreport token create"
 
 
@@ -101,7 +101,7 @@ class _WayIn:
     caller: Caller
     ask: Ask
     now: int
-    question: Question = field(default_factory=Question)
+    question: Asked = field(default_factory=Question)
     token: Token | None = None
     company: Standing | None = None
     left: bool = False  # the request was logged
@@ -151,7 +151,7 @@ class _WayIn:
             return mark == delta.mark
 
         self.question = self.ask()
-        plan = make_plan(self.question, basis, mark_fits)
+        plan = self.question.plan(basis, mark_fits)
         budget, began = None, now
         if self.token is not None:
             budget, began = self._pay(session, self.token, options, plan, day)

@@ -52,6 +52,8 @@ class Listing:
 
     ``since`` and ``upto`` are revisions: rows that changed after the one and not after the other,
     deletions included. Without ``since`` all live rows are listed.
+    With ``plugin_zone``, the name of a time zone, records are as the Moodle plugin writes them:
+    local times without an offset, whole percentages without a decimal point.
     """
 
     company: int
@@ -60,6 +62,7 @@ class Listing:
     tells_deleted: bool = False
     since: int | None = None
     upto: int = 0
+    plugin_zone: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,8 +11,7 @@ from alxreport import cache, rate_limit, reporting_table
 from alxreport.admission import Ask, Caller, Visit, admitted, promise_mark
 from alxreport.cache import Entry
 from alxreport.listing import Slice
-from alxreport.marks import write_cursor, write_delta
-from alxreport.question import next_cursor
+from alxreport.marks import write_delta
 from alxreport.rate_limit import Budget
 from alxreport.records import iso_time
 from alxreport.sessions import Session, Store
@@ -120,7 +119,7 @@ def _following(visit: Visit, entry: Entry) -> str | None:
     if not page.more:
         return None
     total = entry.total if plan.total is None else plan.total
-    following = write_cursor(visit.key, next_cursor(plan, page, total))
+    following = plan.following(visit.key, page, total)
     token = visit.token
     if token is not None:
         visit.closing.append(

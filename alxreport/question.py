@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import orjson
 
 from alxreport.company_options import CompanyOptions
 from alxreport.errors import NotAuthorisedError, ResyncError, UsageError
 from alxreport.listing import KEYS, Filter, Listing, Slice, field_bits
-from alxreport.marks import Cursor, Delta, read_cursor, read_delta
+from alxreport.marks import Cursor, Delta, read_cursor, read_delta, write_cursor
 
 DEFAULT_LIMIT = 100
 FULL, INCREMENTAL, AUTO, DISABLED = "full", "incremental", "auto", "disabled"
@@ -33,7 +33,31 @@ class Question:
     fields: tuple[str, ...] | None = None
     wanted: Filter | None = None
     everything: bool = False  # all rows at once: an export
+    plugin_zone: str = ""  # as the Moodle plugin writes them; see listing.Listing
     same_filter: bool = False  # the delta is kept for the next time, and must not become narrower
+
+    def plan(self, basis: Basis, mark_fits: MarkFits) -> Plan:
+        """Return how to answer it; see ``make_plan``."""
+        return make_plan(self, basis, mark_fits)
+
+
+class Asked(Protocol):
+    """A question of any face, as the way in takes it."""
+
+    @property
+    def everything(self) -> bool:
+        """Whether all rows are asked for at once."""
+
+    @property
+    def limit(self) -> int | None:
+        """The rows of a page that were asked for, as it is logged."""
+
+    @property
+    def offset(self) -> int | None:
+        """The rows before the page that were asked for, as it is logged."""
+
+    def plan(self, basis: Basis, mark_fits: MarkFits) -> Plan:
+        """Return how to answer it, or raise UsageError, ResyncError or NotAuthorisedError."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +97,15 @@ class Plan:
     def question_key(self) -> str:
         """Return a text that is the same for all questions with the same rows at a revision."""
         parts: list[Any] = [
-            1, self.listing.company, self.mode, self.listing.fields, self.listing.wanted.courses,
+            2, self.listing.company, self.mode, self.listing.fields, self.listing.wanted.courses,
             self.listing.wanted.status, self.listing.since, self.listing.upto, self.limit,
-            self.offset, self.after,
+            self.offset, self.after, self.listing.plugin_zone,
         ]  # fmt: skip
         return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+
+    def following(self, key: bytes, page: Slice, total: int) -> str:
+        """Return the text of the cursor that asks for the rows after a page."""
+        return write_cursor(key, next_cursor(self, page, total))
 
 
 def make_plan(question: Question, basis: Basis, mark_fits: MarkFits) -> Plan:
@@ -105,7 +133,7 @@ def make_plan(question: Question, basis: Basis, mark_fits: MarkFits) -> Plan:
     )
     return Plan(
         mode=mode,
-        listing=_listing(begun, mode, fields, since),
+        listing=replace(_listing(begun, mode, fields, since), plugin_zone=question.plugin_zone),
         limit=limit, offset=offset, after=None, before=offset, total=None, begun=begun,
         whole=offset == 0, asked=question.fields,
     )  # fmt: skip

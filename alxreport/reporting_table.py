@@ -18,6 +18,7 @@ from alxreport.listing import (
     record_maker,
     sqlite_json,
 )
+from alxreport.plugin_records import plugin_array
 from alxreport.sessions import Session, by_index, first
 
 # An increment of fewer rows than this share of the company is sorted instead of walked to.
@@ -90,7 +91,7 @@ def read_slice(
 ) -> Slice:
     """Return up to ``limit`` rows of a listing after a key, or after ``offset`` rows."""
     where, values = conditions(listing, after, walk=walk)
-    written = session.kind == "sqlite"
+    written = session.kind == "sqlite" and not listing.plugin_zone
     columns = [sqlite_json(listing)] if written else raw_columns(listing)
     sql = (
         f"SELECT {', '.join(columns)}, userid AS key_user, courseid AS key_course"  # noqa: S608
@@ -103,8 +104,11 @@ def read_slice(
     if written:
         text = ",".join([row[0] for row in rows]).encode()
         return Slice(b"[" + text + b"]", len(rows), more, last)
+    values_of = [row[:-2] for row in rows]
+    if listing.plugin_zone:
+        return Slice(plugin_array(listing, values_of), len(rows), more, last)
     record = record_maker(listing)
-    return Slice(orjson.dumps([record(row[:-2]) for row in rows]), len(rows), more, last)
+    return Slice(orjson.dumps([record(row) for row in values_of]), len(rows), more, last)
 
 
 def still_told(session: Session, listing: Listing) -> Standing | None:

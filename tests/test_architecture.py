@@ -18,7 +18,7 @@ LAYERS = {
     DATABASE: "dialects database database_errors address schema request_schema migrations"
     " moodle_tables sessions store_size",
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"
-    " php_tokens php_statements marks question company_options networks powerbi powerbi_text"
+    " php_tokens php_statements plugin_records marks question company_options networks powerbi powerbi_text"
     " cron_lines cron_command cron_times cron_units screens snapshots alert_rules wording"
     " monitor_screens"
     " monitor_html monitor_charts markup metrics",
