@@ -15,7 +15,6 @@ from alxreport import company_settings, rate_limit, reporting_table, request_log
 from alxreport.companies import find_company
 from alxreport.company_options import CompanyOptions, company_options
 from alxreport.errors import (
-    AlxError,
     NeverSyncedError,
     NotAuthorisedError,
     NotFoundError,
@@ -25,17 +24,16 @@ from alxreport.errors import (
 )
 from alxreport.marks import Delta
 from alxreport.networks import allows
-from alxreport.question import Asked, Basis, Plan, Question
+from alxreport.question import DISABLED, Asked, Basis, Plan, Question, requests_disabled
 from alxreport.rate_limit import Budget
 from alxreport.records import iso_time
 from alxreport.reporting_table import Standing
-from alxreport.sessions import Session, Store, first
+from alxreport.request_trace import error_word, trace
+from alxreport.sessions import Session, Store
 from alxreport.settings import Settings
 from alxreport.token_form import is_possible, token_hash
 from alxreport.tokens import Token
 
-# Refused with a good credential, whoever asks.
-NOBODYS_ATTEMPT = ("disabled", "gone")
 # Makes the question; what is wrong with it is told only to who may ask.
 Ask = Callable[[], Asked]
 ASK_ADMINISTRATOR = "Ask the administrator for a new one: alxreport token create"
@@ -92,6 +90,34 @@ def admitted(
         raise
 
 
+@dataclass(frozen=True)
+class Known:
+    """Whose credential it is; for answers that hold no rows and cost nothing."""
+
+    company: Standing
+    options: CompanyOptions
+    token: Token
+    budget: Budget
+
+
+@contextmanager
+def recognised(store: Store, settings: Settings, caller: Caller, now: int) -> Iterator[Known]:
+    """Let the bearer of a token ask about his company, and log it when the block ends.
+
+    Raises NotAuthorisedError, NeverSyncedError or StoreError.
+    """
+    started = time.perf_counter()
+    way_in = _WayIn(store, settings, caller, Question, now)
+    try:
+        known = way_in.recognise()
+        yield known
+        entry = way_in.entry(None, started, "")
+        store.write_later(lambda session: request_log.write(session, entry))
+    except BaseException as error:
+        way_in.fail(None, error, started)
+        raise
+
+
 @dataclass
 class _WayIn:
     """One request on its way: what it is, and how far it came."""
@@ -111,18 +137,42 @@ class _WayIn:
         day = rate_limit.zone(self.settings.requests.timezone)
         if self.caller.token is None:
             return self.store.read(lambda session: self._steps(session, day))
-        if not self.caller.token:
+        self._check_form(self.caller.token)
+        return self.store.write(lambda session: self._steps(session, day))
+
+    def recognise(self) -> Known:
+        """Take the steps that need no question."""
+        secret = self.caller.token or ""
+        self._check_form(secret)
+
+        def work(session: Session) -> Known:
+            self.token = token = self._credential(session, secret)
+            self.company = company = self._synced(self._company_of(session, token))
+            own = company_settings.own_settings(session, company=company.id)
+            options = company_options(self.settings, own)
+            if options.sync_mode == DISABLED:
+                raise requests_disabled()
+            where = rate_limit.zone(self.settings.requests.timezone)
+            day = rate_limit.day_of(self.now, where)
+            usage = rate_limit.usage(session, company=company.id, day=day)
+            budget = Budget(options.rate_limit, *usage, rate_limit.next_day(self.now, where))
+            return Known(company, options, token, budget)
+
+        return self.store.read(work)
+
+    def _check_form(self, secret: str) -> None:
+        """Refuse what no token looks like, without asking the store."""
+        if not secret:
             raise NotAuthorisedError(
                 "The token is empty.", "Look into the file or variable that should hold it.",
                 reason="malformed",
             )  # fmt: skip
-        if not is_possible(self.caller.token):
+        if not is_possible(secret):
             raise NotAuthorisedError(
                 "This is not a token of alxreport: a character is missing or wrong.",
                 "Copy it again, whole.",
                 reason="malformed",
             )
-        return self.store.write(lambda session: self._steps(session, day))
 
     def _steps(self, session: Session, day: tzinfo) -> Visit:
         now = self.now
@@ -131,18 +181,14 @@ class _WayIn:
             self.company = company = self._company_of(session, token)
         else:
             self.company = company = self._named_company(session)
-        if company.synced_at is None:
-            raise NeverSyncedError(
-                f"The company {company.shortname!r} was never synced.",
-                "Run 'alxreport sync' and look at its errors.",
-            )
+        synced_at = self._synced(company).synced_at or 0
         own = company_settings.own_settings(session, company=company.id)
         options = company_options(self.settings, own)
-        key = _mark_key(session)
+        key = reporting_table.mark_key(session)
         basis = Basis(
             company.id, company.revision,
             reporting_table.mark_of(session, company=company.id, revision=company.revision) or "",
-            company.purged_revision, company.rows, company.synced_at, options, key,
+            company.purged_revision, company.rows, synced_at, options, key,
             self.settings.sync.tombstone_days, self.token is None, now,
         )  # fmt: skip
 
@@ -197,6 +243,14 @@ class _WayIn:
                 ) from error
         return company
 
+    def _synced(self, company: Standing) -> Standing:
+        if company.synced_at is None:
+            raise NeverSyncedError(
+                f"The company {company.shortname!r} was never synced.",
+                "Run 'alxreport sync' and look at its errors.",
+            )
+        return company
+
     def _named_company(self, session: Session) -> Standing:
         if self.caller.company is None:
             raise UsageError(
@@ -217,7 +271,11 @@ class _WayIn:
         began: int | None = None
         if plan.cursor is not None:
             began = rate_limit.redeem(
-                session, promise_mark(plan.cursor), company=company, token=token.id, now=now
+                session,
+                rate_limit.promise_mark(plan.cursor),
+                company=company,
+                token=token.id,
+                now=now,
             )
         paid = began is not None or rate_limit.spend(
             session, company=company, day=day, limit=options.rate_limit, now=now
@@ -240,10 +298,11 @@ class _WayIn:
         def work(session: Session) -> None:
             for close in visit.closing:
                 close(session)
-            request_log.write(session, self._entry(visit, started, ""))
+            request_log.write(session, self.entry(visit, started, ""))
 
         try:
-            self.store.write(work)
+            # A promise has to be kept before the answer can be used; the log can follow.
+            (self.store.write if visit.closing else self.store.write_later)(work)
         except StoreError as error:
             # Nobody else's request is answered without its trace; the operator, who may have to
             # look into a store whose disk is full, is told instead.
@@ -259,24 +318,13 @@ class _WayIn:
         """Log a request that failed; a fault in doing so must not hide the first one."""
         if self.left or isinstance(error, GeneratorExit):
             return
-        entry = self._entry(visit, started, error_word(error))
+        entry = self.entry(visit, started, error_word(error))
         with suppress(Exception):
-            self.store.write(lambda session: self._trace(session, entry, error))
+            zone = self.settings.requests.timezone
+            self.store.write_later(lambda session: trace(session, entry, error, zone))
 
-    def _trace(self, session: Session, entry: request_log.Entry, error: BaseException) -> None:
-        subject = str(entry.company) if entry.company else entry.ip or entry.agent
-        kind = error.code if isinstance(error, AlxError) else error_word(error)
-        if isinstance(error, NotAuthorisedError):
-            kind, subject = request_log.AUTHORISATION, entry.ip or entry.agent
-            if error.reason in NOBODYS_ATTEMPT:
-                kind = error.reason
-        elif isinstance(error, RateLimitError):
-            day = rate_limit.day_of(self.now, rate_limit.zone(self.settings.requests.timezone))
-            rate_limit.refuse(session, company=entry.company, day=day, now=self.now)
-        if request_log.count_refusal(session, kind, subject, company=entry.company, now=self.now):
-            request_log.write(session, entry)
-
-    def _entry(self, visit: Visit | None, started: float, error: str) -> request_log.Entry:
+    def entry(self, visit: Visit | None, started: float, error: str) -> request_log.Entry:
+        """Return what the log says of the request, as far as it came."""
         question, plan = self.question, visit.plan if visit else None
         paged = plan is not None and not question.everything
         return request_log.Entry(
@@ -297,27 +345,3 @@ class _WayIn:
             revision=self.company.revision if self.company else 0,
             cache_minutes=visit.options.cache_minutes if visit else 0,
         )
-
-
-def promise_mark(cursor: str) -> str:
-    """Return the short name under which the page behind a cursor is promised."""
-    return token_hash(cursor)[:32]
-
-
-def error_word(error: BaseException) -> str:
-    """Return the short code under which a failure is logged."""
-    if isinstance(error, NotAuthorisedError):
-        return f"{error.code}:{error.reason}"
-    if isinstance(error, AlxError):
-        return error.code
-    return "aborted" if isinstance(error, BrokenPipeError | KeyboardInterrupt) else "failure"
-
-
-def _mark_key(session: Session) -> bytes:
-    sql = f"SELECT value FROM {session.names.meta} WHERE name = 'mark_key'"  # noqa: S608
-    found = first(session, sql)
-    if found is None or not found[0]:
-        raise StoreError(
-            "The store has lost the key of its marks.", "Restore local_alx_api_meta from a backup."
-        )
-    return bytes.fromhex(str(found[0]))

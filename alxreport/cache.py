@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from alxreport.errors import StoreError
 from alxreport.listing import Slice
 from alxreport.sessions import Session, Store, first, insert_new
+from alxreport.sqlite_session import Row
 
 MOST_ENTRIES = 5_000
 # One page may take this share of the whole cache, and no more than any server takes at once.
 LARGEST_SHARE, LARGEST_BYTES = 8, 4_000_000
 READ = ("revision", "row_count", "total", "last_user", "last_course", "more", "digest", "body")
+REMEMBERED_BYTES = 64_000_000
 WRITTEN = ("companyid", "cache_key", "created_at", "expires_at", "size", *READ)
 
 
@@ -24,6 +28,38 @@ class Entry:
     total: int
 
 
+class Memory:
+    """Entries that this process has read and checked, by their digest, the latest used ones.
+
+    The store alone says which entry answers a question; this saves reading it again. Safe to
+    share between threads.
+    """
+
+    def __init__(self, most_bytes: int = REMEMBERED_BYTES) -> None:
+        self._most, self._size = most_bytes, 0
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, digest: str) -> Entry | None:
+        """Return the entry with this digest, None for one that is not remembered."""
+        with self._lock:
+            entry = self._entries.get(digest)
+            if entry is not None:
+                self._entries.move_to_end(digest)
+            return entry
+
+    def put(self, digest: str, entry: Entry) -> None:
+        """Remember an entry, and forget those that were not used for longest."""
+        with self._lock:
+            if digest in self._entries:
+                return
+            self._entries[digest] = entry
+            self._size += len(entry.page.body)
+            while self._size > self._most:
+                _digest, oldest = self._entries.popitem(last=False)
+                self._size -= len(oldest.page.body)
+
+
 def _digest(entry: Entry, key: str, company: int, revision: int) -> str:
     page = entry.page
     state = hashlib.blake2b(page.body, digest_size=16)
@@ -33,8 +69,9 @@ def _digest(entry: Entry, key: str, company: int, revision: int) -> str:
 
 
 def get(
-    store: Store, key: str, *, company: int, revision: int, now: int, minutes: int
-) -> Entry | None:
+    store: Store, key: str, *, company: int, revision: int, now: int, minutes: int,
+    memory: Memory | None = None,
+) -> Entry | None:  # fmt: skip
     """Return the entry of a question at a company's revision, kept ``minutes`` ago at the most.
 
     None for one that is not there, too old, or damaged: a broken cache is a miss.
@@ -44,23 +81,37 @@ def get(
         " AND revision = :revision AND expires_at > :now"
         " AND created_at <= :now AND created_at > :oldest"
     )
+
+    def look(session: Session) -> Entry | Row | None:
+        def ask(columns: str) -> Row | None:
+            return first(
+                session, sql.format(columns=columns, table=session.names.cache), company=company,
+                key=key, revision=revision, now=now, oldest=now - minutes * 60,
+            )  # fmt: skip
+
+        if memory is not None:
+            digest = ask("digest")
+            known = None if digest is None else memory.get(str(digest[0]))
+            if digest is None or known is not None:
+                return known
+        return ask(", ".join(READ))
+
     try:
-        found = store.read(
-            lambda session: first(
-                session, sql.format(columns=", ".join(READ), table=session.names.cache),
-                company=company, key=key, revision=revision, now=now, oldest=now - minutes * 60,
-            )
-        )  # fmt: skip
+        found = store.read(look)
     except StoreError:
         return None
-    if found is None:
-        return None
+    if found is None or isinstance(found, Entry):
+        return found
     _revision, count, total, user, course, more, digest, body = found
     numbers = (count, total, user, course)
     if not isinstance(body, bytes) or not all(isinstance(number, int) for number in numbers):
         return None
     entry = Entry(Slice(body, count, bool(more), (user, course)), total)
-    return entry if _digest(entry, key, company, revision) == digest else None
+    if _digest(entry, key, company, revision) != digest:
+        return None
+    if memory is not None:
+        memory.put(str(digest), entry)
+    return entry
 
 
 def put(

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from alxreport import cache, rate_limit, reporting_table
-from alxreport.admission import Ask, Caller, Visit, admitted, promise_mark
+from alxreport.admission import Ask, Caller, Visit, admitted
 from alxreport.cache import Entry
 from alxreport.listing import Slice
 from alxreport.marks import write_delta
@@ -40,14 +40,17 @@ class Page:
         return found
 
 
-def query_page(store: Store, settings: Settings, caller: Caller, ask: Ask, now: int) -> Page:
+def query_page(
+    store: Store, settings: Settings, caller: Caller, ask: Ask, now: int, *,
+    memory: cache.Memory | None = None,
+) -> Page:  # fmt: skip
     """Return one page of a company's rows, ordered by user and course.
 
-    See ``admission.admitted`` for what is raised; nothing is returned of a request that is not in
-    the log.
+    ``memory`` saves a process that answers many the reading of cached pages. See
+    ``admission.admitted`` for what is raised; nothing is returned of a request that is not logged.
     """
     with admitted(store, settings, caller, ask, now) as visit:
-        entry = _entry(store, settings, visit, now)
+        entry = _entry(store, settings, visit, now, memory)
         visit.rows = entry.page.count
         following = _following(visit, entry)
     plan, page = visit.plan, entry.page
@@ -72,13 +75,17 @@ def query_page(store: Store, settings: Settings, caller: Caller, ask: Ask, now: 
     return Page(head, page.body, plan.listing.names, visit.budget, tuple(visit.warnings))
 
 
-def _entry(store: Store, settings: Settings, visit: Visit, now: int) -> Entry:
+def _entry(
+    store: Store, settings: Settings, visit: Visit, now: int, memory: cache.Memory | None
+) -> Entry:
     """Return the page from the cache, else from the table, to be kept."""
     plan, minutes = visit.plan, visit.options.cache_minutes
     company, revision = visit.company.id, visit.company.revision
     key = plan.question_key
     if minutes:
-        found = cache.get(store, key, company=company, revision=revision, now=now, minutes=minutes)
+        found = cache.get(
+            store, key, company=company, revision=revision, now=now, minutes=minutes, memory=memory
+        )
         if found is not None:
             visit.cache = "hit"
             return found
@@ -120,11 +127,11 @@ def _following(visit: Visit, entry: Entry) -> str | None:
         return None
     total = entry.total if plan.total is None else plan.total
     following = plan.following(visit.key, page, total)
-    token = visit.token
+    mark, token = rate_limit.promise_mark(following), visit.token
     if token is not None:
         visit.closing.append(
             lambda session: rate_limit.promise(
-                session, promise_mark(following), company=visit.company.id, token=token.id,
+                session, mark, company=visit.company.id, token=token.id,
                 started_at=visit.series_began,
             )
         )  # fmt: skip

@@ -115,11 +115,7 @@ def make_plan(question: Question, basis: Basis, mark_fits: MarkFits) -> Plan:
     """
     options = basis.options
     if options.sync_mode == DISABLED:
-        raise NotAuthorisedError(
-            "Requests for this company are disabled.",
-            "The administrator can allow them: alxreport company set C sync_mode full",
-            reason="disabled",
-        )
+        raise requests_disabled()
     limit, offset = _page(question, options)
     if question.cursor is not None:
         return _continued(question, basis, mark_fits, limit)
@@ -137,6 +133,15 @@ def make_plan(question: Question, basis: Basis, mark_fits: MarkFits) -> Plan:
         limit=limit, offset=offset, after=None, before=offset, total=None, begun=begun,
         whole=offset == 0, asked=question.fields,
     )  # fmt: skip
+
+
+def requests_disabled() -> NotAuthorisedError:
+    """Return the refusal of a company whose sync_mode is ``disabled``."""
+    return NotAuthorisedError(
+        "Requests for this company are disabled.",
+        "The administrator can allow them: alxreport company set C sync_mode full",
+        reason="disabled",
+    )
 
 
 def _listing(begun: Delta, mode: str, fields: tuple[str, ...], since: int | None) -> Listing:

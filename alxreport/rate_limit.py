@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from alxreport.errors import ConfigError
 from alxreport.sessions import Session, first, insert_new
+from alxreport.token_form import token_hash
 
 # From this share of the limit on, the caller and the administrator are warned.
 WARNING_SHARE = 0.8
@@ -117,6 +118,11 @@ def usage_of_day(session: Session, *, day: str) -> dict[int, tuple[int, int]]:
     """Return what every company was granted and refused on a day."""
     sql = f"SELECT companyid, calls, refused FROM {session.names.usage} WHERE day = :day"  # noqa: S608
     return {int(row[0]): (int(row[1]), int(row[2])) for row in session.rows(sql, day=day)}
+
+
+def promise_mark(cursor: str) -> str:
+    """Return the short name under which the page behind a cursor is promised."""
+    return token_hash(cursor)[:32]
 
 
 def promise(session: Session, mark: str, *, company: int, token: int, started_at: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from alxreport.errors import ResyncError
+from alxreport.errors import ResyncError, StoreError
 from alxreport.listing import (
     Listing,
     Slice,
@@ -78,6 +78,17 @@ def mark_of(session: Session, *, company: int, revision: int) -> str | None:
     )
     found = first(session, sql, company=company, revision=revision)
     return None if found is None else str(found[0])
+
+
+def mark_key(session: Session) -> bytes:
+    """Return the key that seals this store's marks; StoreError where it is lost."""
+    sql = f"SELECT value FROM {session.names.meta} WHERE name = 'mark_key'"  # noqa: S608
+    found = first(session, sql)
+    if found is None or not found[0]:
+        raise StoreError(
+            "The store has lost the key of its marks.", "Restore local_alx_api_meta from a backup."
+        )
+    return bytes.fromhex(str(found[0]))
 
 
 def read_slice(

@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import random
 import re
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from alxreport.database_errors import store_error
 from alxreport.errors import AlxError, StoreError
 from alxreport.settings import StoreSettings
+from alxreport.sqlite_session import (
+    LOCK_WAIT_SECONDS,
+    Row,
+    SqliteSession,
+    plain_sqlite_path,
+    translated,
+)
 from alxreport.store_names import SCHEMA_VERSION, StoreNames
-from alxreport.whole_file import file_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-LOCK_WAIT_SECONDS = 30
 # A transaction that lost against another one is tried again as a whole, this often.
 ATTEMPTS = 8
-SQLITE_URLS = ("sqlite:///", "sqlite+pysqlite:///")
-Row = Sequence[Any]
 Result = TypeVar("Result")
 Work = Callable[["Session"], Result]
 
@@ -101,64 +101,6 @@ def numbers(values: Sequence[int]) -> str:
     return ", ".join(str(int(value)) for value in values) or "NULL"
 
 
-class SqliteSession:
-    """A session on a SQLite file, straight through Python's own driver."""
-
-    kind = "sqlite"
-
-    def __init__(self, path: Path, prefix: str) -> None:
-        self.names = StoreNames(prefix)
-        self.connection = sqlite3.connect(
-            f"file:{_quoted(path)}?mode=rw", uri=True, timeout=LOCK_WAIT_SECONDS,
-            isolation_level=None, check_same_thread=False,
-        )  # fmt: skip
-        self.connection.execute("PRAGMA synchronous = NORMAL")
-        self._path, self._file = path, file_of(path)
-
-    def is_current(self) -> bool:
-        """Tell whether the file that is open still has that name."""
-        return self._file == file_of(self._path)
-
-    def rows(self, sql: str, **values: Any) -> Sequence[Row]:
-        """Return all rows of a SELECT."""
-        with _translated():
-            return self.connection.execute(sql, values).fetchall()
-
-    def change(self, sql: str, **values: Any) -> int:
-        """Run an INSERT, UPDATE or DELETE; return how many rows it matched."""
-        with _translated():
-            return self.connection.execute(sql, values).rowcount
-
-    def stream(self, sql: str, values: Mapping[str, Any], size: int) -> Iterator[Sequence[Row]]:
-        """Yield the rows of a SELECT in slices."""
-        with _translated():
-            cursor = self.connection.execute(sql, dict(values))
-            while found := cursor.fetchmany(size):
-                yield found
-
-    @contextmanager
-    def transaction(self, begin: str) -> Iterator[None]:
-        """Commit when the block succeeds, else roll back."""
-        with _translated():
-            self.connection.execute(begin)
-        try:
-            yield
-            with _translated():
-                self.connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                self.connection.execute("ROLLBACK")
-            raise
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise store_error(error) from error
-
-
 class ServerSession:
     """A session through SQLAlchemy's connection, which keeps drivers, pools and TLS."""
 
@@ -214,9 +156,11 @@ class Store:
 
     def __init__(self, settings: StoreSettings) -> None:
         self.settings = settings
-        self._path = _plain_sqlite_path(settings.url)
+        self._path = plain_sqlite_path(settings.url)
         self._idle: list[SqliteSession] = []
         self._lock = threading.Lock()
+        # Writers of this process stand in a queue: SQLite itself lets each try again by the clock.
+        self._turn = threading.Lock()
         self._engine: Engine | None = None
 
     def read(self, work: Work[Result]) -> Result:
@@ -242,6 +186,13 @@ class Store:
                 time.sleep(random.uniform(0.002, 0.02) * 2**attempt)  # noqa: S311
         raise AssertionError  # the last attempt returned or raised
 
+    def write_later(self, work: Work[None]) -> None:
+        """Do ``work`` in a transaction, not necessarily before this returns; here it is at once.
+
+        Raises what ``write`` raises where it is done at once.
+        """
+        self.write(work)
+
     def reading(self) -> AbstractContextManager[Session]:
         """Return a context with a session that sees one moment of the store."""
         return self._session(writing=False)
@@ -266,11 +217,14 @@ class Store:
             plain.connection.close()
             plain = None
         if plain is None:
-            with _translated():
+            with translated():
                 plain = SqliteSession(self._path, self.settings.table_prefix)
         sound = False
         try:
-            with plain.transaction("BEGIN IMMEDIATE" if writing else "BEGIN"):
+            with (
+                self._turn_to_write() if writing else nullcontext(),
+                plain.transaction("BEGIN IMMEDIATE" if writing else "BEGIN"),
+            ):
                 yield plain
             sound = True
         except AlxError as error:
@@ -282,6 +236,15 @@ class Store:
                     self._idle.append(plain)
             else:
                 plain.connection.close()
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=LOCK_WAIT_SECONDS):
+            raise StoreError("The store is busy: other requests write into it.", "Try again.")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _server(self) -> Engine:
         with self._lock:
@@ -330,16 +293,3 @@ def _prepare(settings: StoreSettings) -> None:
         require_store(engine, store_tables(settings.table_prefix))
     finally:
         engine.dispose()
-
-
-def _plain_sqlite_path(url: str) -> Path | None:
-    """Return the file of a SQLite URL without options; anything else is left to SQLAlchemy."""
-    for start in SQLITE_URLS:
-        name = url.removeprefix(start)
-        if name != url and name and "?" not in name and name != ":memory:":
-            return Path(name)
-    return None
-
-
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

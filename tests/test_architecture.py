@@ -16,9 +16,10 @@ LAYERS = {
     GROUND: "__init__ settings records errors error_codes store_names token_form whole_file"
     " process_mark",
     DATABASE: "dialects database database_errors address schema request_schema migrations"
-    " moodle_tables sessions store_size",
+    " moodle_tables sessions sqlite_session group_commit store_size",
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"
-    " php_tokens php_statements plugin_records marks question company_options networks powerbi powerbi_text"
+    " php_tokens php_statements plugin_records marks question company_options networks powerbi"
+    " powerbi_text"
     " cron_lines cron_command cron_times cron_units screens snapshots alert_rules wording"
     " monitor_screens"
     " monitor_html monitor_charts markup metrics",
@@ -27,7 +28,8 @@ LAYERS = {
     " service_tokens plugin_settings cron_host cron_program retention monitor_facts call_facts"
     " alert_log notify ping",
     SERVICES: "survey sync verify explain query export demo demo_site demo_history"
-    " demo_names initialise doctor explain_conditions company_sync admission token_admin"
+    " demo_names initialise doctor explain_conditions company_sync admission request_trace"
+    " token_admin"
     " company_admin limit_admin cron cron_judge gathering monitor alerts telling",
     FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_monitor cli_tokens"
     " command_group views cron_views request_views monitor_views alert_views"
