@@ -164,9 +164,10 @@ class _WayIn:
         """Refuse what no token looks like, without asking the store."""
         if not secret:
             raise NotAuthorisedError(
-                "The token is empty.", "Look into the file or variable that should hold it.",
-                reason="malformed",
-            )  # fmt: skip
+                "No token was given, or an empty one.",
+                "Look into the file, variable or header that should hold it.",
+                reason="missing",
+            )
         if not is_possible(secret):
             raise NotAuthorisedError(
                 "This is not a token of alxreport: a character is missing or wrong.",

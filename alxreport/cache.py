@@ -28,35 +28,39 @@ class Entry:
     total: int
 
 
-class Memory:
-    """Entries that this process has read and checked, by their digest, the latest used ones.
+# Key, company, revision and digest: what an entry was checked against.
+Name = tuple[str, int, int, str]
 
-    The store alone says which entry answers a question; this saves reading it again. Safe to
-    share between threads.
+
+class Memory:
+    """Entries that this process has read and checked, the latest used ones.
+
+    The store alone says that there is an entry for a question, and which; this saves reading and
+    checking it again. Safe to share between threads.
     """
 
     def __init__(self, most_bytes: int = REMEMBERED_BYTES) -> None:
         self._most, self._size = most_bytes, 0
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[Name, Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, digest: str) -> Entry | None:
-        """Return the entry with this digest, None for one that is not remembered."""
+    def get(self, name: Name) -> Entry | None:
+        """Return an entry, None for one that is not remembered."""
         with self._lock:
-            entry = self._entries.get(digest)
+            entry = self._entries.get(name)
             if entry is not None:
-                self._entries.move_to_end(digest)
+                self._entries.move_to_end(name)
             return entry
 
-    def put(self, digest: str, entry: Entry) -> None:
+    def put(self, name: Name, entry: Entry) -> None:
         """Remember an entry, and forget those that were not used for longest."""
         with self._lock:
-            if digest in self._entries:
+            if name in self._entries:
                 return
-            self._entries[digest] = entry
+            self._entries[name] = entry
             self._size += len(entry.page.body)
             while self._size > self._most:
-                _digest, oldest = self._entries.popitem(last=False)
+                _name, oldest = self._entries.popitem(last=False)
                 self._size -= len(oldest.page.body)
 
 
@@ -91,7 +95,7 @@ def get(
 
         if memory is not None:
             digest = ask("digest")
-            known = None if digest is None else memory.get(str(digest[0]))
+            known = None if digest is None else memory.get((key, company, revision, str(digest[0])))
             if digest is None or known is not None:
                 return known
         return ask(", ".join(READ))
@@ -110,7 +114,7 @@ def get(
     if _digest(entry, key, company, revision) != digest:
         return None
     if memory is not None:
-        memory.put(str(digest), entry)
+        memory.put((key, company, revision, str(digest)), entry)
     return entry
 
 

@@ -30,6 +30,7 @@ COMMANDS: Table = {
     "query": ("cli_read:query", "Print one page of a company's progress."),
     "export": ("cli_read:export", "Print all rows of one company."),
     "powerbi": ("cli_read:powerbi", "Write what Power BI needs to load a company's rows."),
+    "serve": ("cli_serve:serve", "Answer requests over HTTP until stopped."),
     "company": ("cli_company:app", "The companies, and what is set for each."),
     "token": ("cli_tokens:app", "The credentials with which a company's rows are asked for."),
     "limit": ("cli_tokens:limit_app", "How many requests a company may make a day."),

@@ -22,6 +22,18 @@ class UsageError(AlxError):
     code = "usage"
 
 
+class BusyError(AlxError):
+    """More is asked at once than can be answered; a moment later it may be different."""
+
+    code = "busy"
+
+
+class UnsupportedError(UsageError):
+    """Something that the caller's protocol knows, and alxreport does not offer."""
+
+    code = "unsupported"
+
+
 class ConfigError(AlxError):
     """The configuration is missing, unreadable or contradicts itself."""
 
@@ -78,8 +90,8 @@ class ResyncError(UsageError):
 class NotAuthorisedError(AlxError):
     """A credential that does not allow what was asked.
 
-    ``reason`` is a short word for the log: unknown, malformed, expired, revoked, network, company,
-    gone or disabled.
+    ``reason`` is a short word for the log: missing, unknown, malformed, expired, revoked, network,
+    company, gone or disabled.
     """
 
     exit_code = 4

@@ -100,10 +100,10 @@ def _rows(
         rows = reporting_table.still_told(session, listing)
         changed = reporting_table.count_rows(session, listing)
         walk = reporting_table.walks(listing, changed, rows.rows if rows else 0)
-    where, values = conditions(listing, walk=walk)
+    where, values = conditions(listing, walk=walk, kind=session.kind)
     sql = (
         f"SELECT {', '.join(columns)} FROM {reporting_table.rows_table(session, walk=walk)}"  # noqa: S608
-        f" WHERE {where} {order(walk=walk)}"
+        f" WHERE {where} {order(listing, walk=walk)}"
     )
     return session.stream(sql, values, size)
 

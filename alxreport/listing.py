@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from alxreport.errors import UsageError
 from alxreport.records import iso_time
@@ -15,18 +15,20 @@ DEFAULT_FIELDS = (
     "timecompleted", "timecompleted_unix", "timestarted", "timestarted_unix",
     "percentage", "status",
 )  # fmt: skip
-MORE_FIELDS = ("username", "companyid", "last_updated")
+MORE_FIELDS = ("username", "companyid", "last_updated", "created_at")
 FIELDS = DEFAULT_FIELDS + MORE_FIELDS
 IS_DELETED = "is_deleted"  # told of each record of an increment, after its fields
 STATUSES = ("completed", "in_progress", "not_started")
 # Fields that show a column of another name.
 COLUMNS = {"timecompleted_unix": "timecompleted", "timestarted_unix": "timestarted"}
-TIMES = frozenset({"timecompleted", "timestarted", "last_updated"})
+TIMES = frozenset({"timecompleted", "timestarted", "last_updated", "created_at"})
 TEXTS = frozenset({"firstname", "lastname", "email", "coursename", "username", "status"})
 # Without these a reader cannot tell which of its rows a record replaces.
 KEYS = ("userid", "courseid")
 LARGEST_ID = 2**63 - 1
 LONGEST_COURSES = 50_000  # characters of the list, which goes into every cursor
+# The moments of the calendar that Python and OData have, the years 1 to 9999.
+EARLIEST, LATEST = -62_135_596_800, 253_402_300_799
 # A cell that begins like this is run as a formula by a spreadsheet.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -46,6 +48,49 @@ class Filter:
         return courses and self.status in {None, other.status}
 
 
+class Condition(Protocol):
+    """A further condition on rows, in the terms of each kind of store."""
+
+    @property
+    def text(self) -> str:
+        """What the condition says, for comparing it with others."""
+
+    def sql(self, kind: str) -> tuple[str, dict[str, Any]]:
+        """Return the condition for a kind of store, and its values."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A column to sort by before the key; a time that is told as none comes before all others."""
+
+    column: str
+    descending: bool = False
+    time: bool = False
+
+    @property
+    def value(self) -> str:
+        """The SQL of what is sorted by."""
+        if not self.time:
+            return self.column
+        return f"CASE WHEN {dated(self.column)} THEN {self.column} ELSE {EARLIEST - 1} END"
+
+    def sql(self, kind: str) -> str:
+        """Return the same in an order of its own: texts by code points on every store."""
+        return binary(self.column, kind) if self.column in TEXTS else self.value
+
+
+def dated(column: str) -> str:
+    """Return the condition that a column holds a time, and one that a calendar has."""
+    return f"({column} <> 0 AND {column} BETWEEN {EARLIEST} AND {LATEST})"
+
+
+def binary(text: str, kind: str) -> str:
+    """Return a text so that it compares by code points, blanks at its end included."""
+    if kind == "mysql":
+        return f"CAST({text} AS BINARY)"
+    return f'({text}) COLLATE "C"' if kind == "postgresql" else text
+
+
 @dataclass(frozen=True)
 class Listing:
     """The rows of one answer and the form of their records.
@@ -63,6 +108,8 @@ class Listing:
     since: int | None = None
     upto: int = 0
     plugin_zone: str = ""
+    condition: Condition | None = None
+    by: tuple[Order, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,7 +124,7 @@ class Slice:
     body: bytes
     count: int
     more: bool  # whether rows follow
-    last: tuple[int, int]  # user and course of its last row
+    last: tuple[Any, ...]  # of its last row: what it is sorted by, user and course
 
 
 def parse_fields(text: str | None) -> tuple[str, ...] | None:
@@ -120,9 +167,10 @@ def field_bits(fields: Sequence[str]) -> int:
 
 
 def conditions(
-    listing: Listing, after: tuple[int, int] | None = None, *, walk: bool = True
-) -> tuple[str, dict[str, Any]]:
-    """Return what follows WHERE, and its values; ``after`` is the key of the row before.
+    listing: Listing, after: tuple[Any, ...] | None = None, *, walk: bool = True,
+    kind: str = "sqlite",
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """Return what follows WHERE, and its values; ``after`` is the place of the row before.
 
     ``walk`` says which index is to be used: the key's, in whose order the rows are listed, or the
     revision's. A column with ``+ 0`` is taken from neither on any server.
@@ -140,7 +188,15 @@ def conditions(
         values["status"] = listing.wanted.status  # type: ignore[assignment]
     if listing.wanted.courses:
         parts.append(f"courseid IN ({', '.join(map(str, listing.wanted.courses))})")
-    if after is not None:
+    if listing.condition is not None:
+        text, bound_values = listing.condition.sql(kind)
+        parts.append(f"({text})")
+        values |= bound_values
+    if after is not None and listing.by:
+        places = {f"after_{number}": value for number, value in enumerate(after)}
+        parts.append(_beyond([*listing.by, *map(Order, KEYS)], kind))
+        values |= places
+    elif after is not None:
         # The one form of "after this key" that all three servers answer from the index.
         parts.append(
             f"userid{free} >= :after_user AND (userid > :after_user OR courseid > :after_course)"
@@ -149,8 +205,28 @@ def conditions(
     return " AND ".join(parts), values
 
 
-def order(*, walk: bool = True) -> str:
-    """Return the order of every listing; see ``conditions`` for ``walk``."""
+def _beyond(by: Sequence[Order], kind: str) -> str:
+    """Return the condition that a row comes after the place whose values are ``after_0`` ..."""
+    text = ""
+    for number in reversed(range(len(by))):
+        column, place = by[number].sql(kind), _place(by[number], number, kind)
+        further = f"{column} {'<' if by[number].descending else '>'} {place}"
+        text = f"({further} OR ({column} = {place} AND {text}))" if text else f"({further})"
+    return text
+
+
+def _place(order: Order, number: int, kind: str) -> str:
+    text = order.column in TEXTS
+    if text and kind == "mysql":
+        return f"CAST(:after_{number} AS BINARY)"
+    return f"CAST(:after_{number} AS text)" if text and kind == "postgresql" else f":after_{number}"
+
+
+def order(listing: Listing, *, walk: bool = True, kind: str = "sqlite") -> str:
+    """Return the order of a listing; see ``conditions`` for ``walk``."""
+    if listing.by:
+        columns = [f"{o.sql(kind)} {'DESC' if o.descending else 'ASC'}" for o in listing.by]
+        return f"ORDER BY {', '.join(columns)}, userid, courseid"
     return "ORDER BY userid, courseid" if walk else "ORDER BY userid + 0, courseid + 0"
 
 
@@ -242,11 +318,8 @@ def sqlite_cells(listing: Listing) -> list[str]:
 
 
 def _sqlite_time(column: str) -> str:
-    # The years that Python's calendar has, too.
-    return (
-        f"CASE WHEN {column} <> 0 AND {column} BETWEEN -62135596800 AND 253402300799"
-        f" THEN strftime('%Y-%m-%dT%H:%M:%SZ', {column}, 'unixepoch') END"
-    )
+    form = "'%Y-%m-%dT%H:%M:%SZ'"
+    return f"CASE WHEN {dated(column)} THEN strftime({form}, {column}, 'unixepoch') END"
 
 
 def cell(value: Any) -> Any:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 from dataclasses import astuple, dataclass
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -69,6 +70,36 @@ def read_cursor(key: bytes, text: str) -> Cursor | None:
     userid, courseid, mode, since, total, before, begun, whole, asked = found
     names = None if asked is None else tuple(asked)
     return Cursor(userid, courseid, mode, since, total, before, _delta(begun), whole, names)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page of the OData feed ended, and what its first page fixed."""
+
+    after: tuple[Any, ...]  # what the rows are sorted by, user and course
+    left: int | None  # rows that $top still allows
+    total: int | None  # as the first page counted, where that was asked
+    options: str  # a hash of the other options: they cannot be changed on the way
+    company: int
+    revision: int
+    mark: str  # of that revision
+
+
+def write_place(key: bytes, place: Place) -> str:
+    """Return a place as text: ``S`` and the base64 of check and content."""
+    after = [str(value) if isinstance(value, Decimal) else value for value in place.after]
+    exact = [isinstance(value, Decimal) for value in place.after]
+    return _seal(key, "S", [after, exact, *astuple(place)[1:]])
+
+
+def read_place(key: bytes, text: str) -> Place | None:
+    """Return what ``write_place`` wrote with the same key; None for anything else."""
+    found = _open(key, "S", text)
+    if found is None:
+        return None
+    after, exact, *rest = found
+    values = (Decimal(v) if e else v for v, e in zip(after, exact, strict=True))
+    return Place(tuple(values), *rest)
 
 
 def _plain(delta: Delta) -> list[Any]:

@@ -43,6 +43,7 @@ COLUMNS = {
     "username": _Column(TEXT, "the name that the learner signs in with"),
     "companyid": _Column(WHOLE, "the company's number in Moodle"),
     "last_updated": _Column(TIME, "when alxreport last saw something change in this row"),
+    "created_at": _Column(TIME, "when alxreport first saw this row"),
     "is_deleted": _Column(
         "type logical", "true if the row is no more; told by incremental exports only, else empty"
     ),

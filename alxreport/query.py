@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class Page:
     body: bytes  # a JSON array
     names: tuple[str, ...]  # keys of each record
     budget: Budget | None
+    mark: str = ""  # the same for two answers to one question with the same rows and cursor
     warnings: tuple[str, ...] = ()
 
     def json(self) -> bytes:
@@ -72,7 +74,10 @@ def query_page(
         "synced_at": iso_time(visit.company.synced_at),
         "cached": visit.cache == "hit",
     }
-    return Page(head, page.body, plan.listing.names, visit.budget, tuple(visit.warnings))
+    same = (head["company"], plan.question_key, visit.company.revision, following, head["total"])
+    mark = hashlib.sha256(repr(same).encode()).hexdigest()[:32]
+    names, warnings = plan.listing.names, tuple(visit.warnings)
+    return Page(head, page.body, names, visit.budget, mark, warnings)
 
 
 def _entry(
@@ -82,7 +87,7 @@ def _entry(
     plan, minutes = visit.plan, visit.options.cache_minutes
     company, revision = visit.company.id, visit.company.revision
     key = plan.question_key
-    if minutes:
+    if minutes and plan.cacheable:
         found = cache.get(
             store, key, company=company, revision=revision, now=now, minutes=minutes, memory=memory
         )
@@ -91,7 +96,7 @@ def _entry(
             return found
         visit.cache = "miss"
     entry, read_revision = store.read(lambda session: _read(session, visit))
-    if minutes and read_revision == revision:
+    if minutes and plan.cacheable and read_revision == revision:
         most = settings.requests.cache_megabytes * MEGABYTE
         visit.keeping.append(
             lambda session: cache.put(
@@ -107,9 +112,11 @@ def _read(session: Session, visit: Visit) -> tuple[Entry, int]:
     plan = visit.plan
     now = reporting_table.still_told(session, plan.listing) or visit.company
     plain = plan.listing.since is None and not (
-        plan.listing.wanted.courses or plan.listing.wanted.status
+        plan.listing.wanted.courses or plan.listing.wanted.status or plan.listing.condition
     )
-    if plan.total is not None:
+    if not plan.counted:
+        total = 0
+    elif plan.total is not None:
         total = plan.total
     else:
         total = now.rows if plain else reporting_table.count_rows(session, plan.listing)
@@ -123,7 +130,7 @@ def _read(session: Session, visit: Visit) -> tuple[Entry, int]:
 def _following(visit: Visit, entry: Entry) -> str | None:
     """Return the cursor of the next page, promised to whoever paid for the first one."""
     plan, page = visit.plan, entry.page
-    if not page.more:
+    if not page.more or plan.closes:
         return None
     total = entry.total if plan.total is None else plan.total
     following = plan.following(visit.key, page, total)

@@ -85,13 +85,20 @@ class Plan:
     listing: Listing
     limit: int
     offset: int
-    after: tuple[int, int] | None
+    after: tuple[Any, ...] | None
     before: int  # rows that the series handed out so far
     total: int | None  # as the series' first page counted, None where it has to be counted
     begun: Delta  # what the series' last page hands out
     whole: bool  # the series began with the first row
     asked: tuple[str, ...] | None
     cursor: str | None = None
+    counted: bool = True  # whether the listing's rows are to be counted
+    closes: bool = False  # whether nothing follows, though rows may be left
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the page may be kept: the cache's table holds no place in another order."""
+        return not self.listing.by
 
     @property
     def question_key(self) -> str:
@@ -99,7 +106,8 @@ class Plan:
         parts: list[Any] = [
             2, self.listing.company, self.mode, self.listing.fields, self.listing.wanted.courses,
             self.listing.wanted.status, self.listing.since, self.listing.upto, self.limit,
-            self.offset, self.after, self.listing.plugin_zone,
+            self.offset, self.after, self.listing.plugin_zone, self.counted,
+            self.listing.condition and self.listing.condition.text,
         ]  # fmt: skip
         return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
@@ -294,6 +302,6 @@ def _agrees(question: Question, basis: Basis, cursor: Cursor) -> None:
 def next_cursor(plan: Plan, page: Slice, total: int) -> Cursor:
     """Return the cursor that asks for the rows after a page."""
     return Cursor(
-        *page.last, plan.mode, plan.listing.since, total, plan.before + page.count, plan.begun,
-        plan.whole, plan.asked,
+        page.last[0], page.last[1], plan.mode, plan.listing.since, total,
+        plan.before + page.count, plan.begun, plan.whole, plan.asked,
     )  # fmt: skip

@@ -96,26 +96,29 @@ def read_slice(
     listing: Listing,
     *,
     limit: int,
-    after: tuple[int, int] | None = None,
+    after: tuple[Any, ...] | None = None,
     offset: int = 0,
     walk: bool = True,
 ) -> Slice:
     """Return up to ``limit`` rows of a listing after a key, or after ``offset`` rows."""
-    where, values = conditions(listing, after, walk=walk)
+    where, values = conditions(listing, after, walk=walk, kind=session.kind)
     written = session.kind == "sqlite" and not listing.plugin_zone
     columns = [sqlite_json(listing)] if written else raw_columns(listing)
+    places = [f"{by.value} AS key_{number}" for number, by in enumerate(listing.by)]
+    places += ["userid AS key_user", "courseid AS key_course"]
+    ordered = order(listing, walk=walk, kind=session.kind)
     sql = (
-        f"SELECT {', '.join(columns)}, userid AS key_user, courseid AS key_course"  # noqa: S608
-        f" FROM {rows_table(session, walk=walk)} WHERE {where} {order(walk=walk)}"
+        f"SELECT {', '.join(columns + places)}"  # noqa: S608
+        f" FROM {rows_table(session, walk=walk)} WHERE {where} {ordered}"
         f" LIMIT {limit + 1}" + (f" OFFSET {offset}" if offset else "")
     )
     rows = session.rows(sql, **values)
     more, rows = len(rows) > limit, rows[:limit]
-    last = (rows[-1][-2], rows[-1][-1]) if rows else (after or (0, 0))
+    last = tuple(rows[-1][-len(places) :]) if rows else (after or (0, 0))
     if written:
         text = ",".join([row[0] for row in rows]).encode()
         return Slice(b"[" + text + b"]", len(rows), more, last)
-    values_of = [row[:-2] for row in rows]
+    values_of = [row[: -len(places)] for row in rows]
     if listing.plugin_zone:
         return Slice(plugin_array(listing, values_of), len(rows), more, last)
     record = record_maker(listing)
@@ -140,7 +143,7 @@ def rows_table(session: Session, *, walk: bool) -> str:
 
 def count_rows(session: Session, listing: Listing) -> int:
     """Return how many rows a listing has."""
-    where, values = conditions(listing, walk=listing.since is None)
+    where, values = conditions(listing, walk=listing.since is None, kind=session.kind)
     sql = f"SELECT count(*) FROM {session.names.reporting} WHERE {where}"  # noqa: S608
     return int(session.rows(sql, **values)[0][0])
 

@@ -6,8 +6,8 @@ from alxreport import rate_limit, request_log
 from alxreport.errors import AlxError, NotAuthorisedError, RateLimitError
 from alxreport.sessions import Session
 
-# Refused with a good credential, whoever asks.
-NOBODYS_ATTEMPT = ("disabled", "gone")
+# Refused with a good credential, whoever asks; or without any, as clients do that wait to be asked.
+NOBODYS_ATTEMPT = ("disabled", "gone", "missing")
 
 
 def trace(session: Session, entry: request_log.Entry, error: BaseException, timezone: str) -> None:

@@ -265,17 +265,28 @@ class Store:
                 self._engine = None
 
 
+SomeStore = TypeVar("SomeStore", bound=Store)
+
+
 def open_requests(settings: StoreSettings) -> Store:
-    """Return the store for requests; it has to be there, and is migrated when it is older.
+    """Return the store for requests; see ``ready``."""
+    return ready(Store(settings))
+
+
+def ready(store: SomeStore) -> SomeStore:
+    """Return a store for requests; it has to be there, and is migrated when it is older.
 
     Raises ConfigError or StoreError.
     """
-    store = Store(settings)
     try:
         if not store.read(_is_current):
-            _prepare(settings)
+            _prepare(store.settings)
     except StoreError:
-        _prepare(settings)  # tells what is wrong, or mends it
+        try:
+            _prepare(store.settings)  # tells what is wrong, or mends it
+        except BaseException:
+            store.close()
+            raise
     return store
 
 

@@ -96,6 +96,20 @@ class AlertSettings:
 
 
 @dataclass(frozen=True)
+class ServeSettings:
+    """How requests are answered over HTTP."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    trusted_proxies: list[str] = field(default_factory=list)  # whose X-Forwarded-For is believed
+    allow_get: bool = False  # the plugin's address: parameters, the token too, in the URL
+    metrics_from: list[str] = field(default_factory=lambda: ["127.0.0.1", "::1"])
+    tls_cert: str = ""
+    tls_key: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of ``config.toml``; a section of the file is an attribute here."""
 
@@ -104,6 +118,7 @@ class Settings:
     sync: SyncSettings = SyncSettings()
     requests: RequestSettings = RequestSettings()
     alerts: AlertSettings = AlertSettings()
+    serve: ServeSettings = ServeSettings()
     path: Path | None = None
     warnings: tuple[str, ...] = ()
 
@@ -215,6 +230,7 @@ def parse_settings(text: str, path: Path | None = None) -> Settings:
         "sync": SyncSettings,
         "requests": RequestSettings,
         "alerts": AlertSettings,
+        "serve": ServeSettings,
     }
     values: dict[str, Any] = {}
     for name, table in document.items():

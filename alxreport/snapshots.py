@@ -15,7 +15,7 @@ P95_PERCENT = 95
 # What a request is refused or failed with that is the caller's doing and no failure of ours.
 CALLERS_FAULT = frozenset({
     "authorisation", "rate_limit", "disabled", "gone", "usage", "resync_required", "not_found",
-    "aborted",
+    "aborted", "missing", "unsupported",
 })  # fmt: skip
 # The status of the sync as a whole.
 ACTIVE, DISABLED, RUNNING = "Active", "Disabled", "Running"

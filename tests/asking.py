@@ -26,7 +26,6 @@ from alxreport.settings import Settings
 from .crowd import Crowd, add_crowd
 from .harness import Harness
 from .moodle_site import NOW
-from .servers import BACKENDS
 
 HERE = "127.0.0.1"
 AGENT = "cli:tester"
@@ -34,6 +33,10 @@ AGENT = "cli:tester"
 
 class Desk:
     """A Harness, and requests to its store; ``now`` is the harness's unless given."""
+
+    endpoint = "query"  # as the log has a page
+    harness: Harness
+    store: Store
 
     def __init__(self, source_url: str, store_url: str) -> None:
         self.harness = Harness(source_url, store_url)
@@ -172,7 +175,12 @@ def lasting_desk(
     word: str = "desk",
 ) -> Iterator[SomeDesk]:
     """Yield a desk on the backend ``name`` for a whole module; each test renews it."""
-    if name == "sqlite":
+    if name == "http":
+        from .http_desk import HttpDesk
+
+        assert issubclass(HttpDesk, kind), "requests of another kind do not go over HTTP"
+        kind = HttpDesk
+    if name in {"sqlite", "http"}:
         with open_desk(folder, f"sqlite:///{folder}/store.db", kind) as desk:
             yield desk
         return
@@ -189,7 +197,7 @@ def lasting_desk(
 # As fixtures of conftest.py: a module that wants other ones makes its own of these names
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module")
 def office(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desk]:

@@ -56,6 +56,19 @@ def _running(kind: type[Server]) -> Iterator[Server]:
     server.stop()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that wants an office one on each backend, and one over HTTP where that fits."""
+    ways = getattr(metafunc.module, "OFFICES", None)
+    if ways is None and hasattr(metafunc.module, "office"):
+        return  # of the module's own
+    ways = ways or BACKENDS
+    named = ("office", "lasting", "lasting_other") if "http" in ways else ("office",)
+    if metafunc.definition.get_closest_marker("not_over_http"):
+        ways = [way for way in ways if way != "http"]
+    for name in set(named) & set(metafunc.fixturenames):
+        metafunc.parametrize(name, ways, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[Server]:
     yield from _running(MariaDBServer)

@@ -26,6 +26,8 @@ import sqlalchemy as sa
 from psycopg import sql as pgsql
 
 BACKENDS = ("sqlite", "mariadb", "postgres")
+# The same and, over HTTP, the real server with a store on SQLite.
+OFFICES = (*BACKENDS, "http")
 START_TIMEOUT_SECONDS = 60
 START_ATTEMPTS = 3
 GUARD = """

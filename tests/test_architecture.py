@@ -20,8 +20,9 @@ LAYERS = {
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"
     " php_tokens php_statements plugin_records marks question company_options networks powerbi"
     " powerbi_text"
-    " cron_lines cron_command cron_times cron_units screens snapshots alert_rules wording"
-    " monitor_screens"
+    " cron_lines openapi odata_model odata_compare odata_filter odata_options plugin_question"
+    " cron_command cron_times cron_units screens"
+    " snapshots alert_rules wording monitor_screens"
     " monitor_html monitor_charts markup metrics",
     PARTS: "moodle evidence store lease history switch company_settings checks grants"
     " probes config_file explain_source tokens rate_limit cache request_log reporting_table"
@@ -29,9 +30,12 @@ LAYERS = {
     " alert_log notify ping",
     SERVICES: "survey sync verify explain query export demo demo_site demo_history"
     " demo_names initialise doctor explain_conditions company_sync admission request_trace"
+    " health odata"
     " token_admin"
     " company_admin limit_admin cron cron_judge gathering monitor alerts telling",
     FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_monitor cli_tokens"
+    " cli_serve http_app http_api http_brakes http_call http_dropin http_odata http_protocol"
+    " http_server"
     " command_group views cron_views request_views monitor_views alert_views"
     " terminal_charts terminal_tables terminal_text __main__",
 }
@@ -51,6 +55,7 @@ CLI = {
     "cli_cron",
     "cli_monitor",
     "cli_tokens",
+    "cli_serve",
 }
 PAINTERS = {"views", "request_views", "cron_views", "alert_views", "monitor_views",
             "terminal_charts", "terminal_tables", "terminal_text"}  # fmt: skip
@@ -128,6 +133,8 @@ def test_libraries_stay_in_their_place(path):
         assert name in CLI | PAINTERS
     if "typer" in used:
         assert name in CLI | {"command_group"}
+    if {"starlette", "uvicorn"} & used:
+        assert name.startswith("http_")
     if "alembic" in used:
         assert name == "migrations"
     assert not used & {"click", "psycopg", "pymysql"}

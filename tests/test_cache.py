@@ -23,6 +23,7 @@ from alxreport.sessions import Session
 from .asking import Desk, people
 from .crowd import Crowd
 from .moodle_edits import random_edit
+from .servers import OFFICES  # noqa: F401 - over HTTP, too
 
 # Server databases are slower by a factor of ten; the SQL is the same in every example.
 EXAMPLES = {"sqlite": 8, "mysql": 2, "postgresql": 2}
@@ -323,6 +324,7 @@ def damages(kind: str) -> list[tuple[str, dict[str, Any]]]:
     return changes
 
 
+@pytest.mark.not_over_http  # a page in memory is not damaged
 def test_a_damaged_page_is_a_miss(desk: Desk) -> None:
     people(desk)
     token = desk.token("acme")

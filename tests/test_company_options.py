@@ -332,7 +332,7 @@ def test_a_field_that_is_switched_on(office: Office) -> None:
     with pytest.raises(UsageError, match="'username' is hidden"):
         office.read(fields="username")
     assert office.ask(None, company="acme", fields="username")["data"][0]  # the operator may
-    shown = office.fields(show=["username", "companyid", "last_updated"])
+    shown = office.fields(show=["username", "companyid", "last_updated", "created_at"])
     assert shown == dict.fromkeys(FIELDS, True)
     row = office.read()["data"][0]
     assert tuple(row) == FIELDS

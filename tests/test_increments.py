@@ -28,6 +28,7 @@ from alxreport.listing import STATUSES, TEXTS
 from .asking import Desk, caller, open_desk, people, question
 from .command_line import Done, run, write_config
 from .moodle_edits import random_edit
+from .servers import OFFICES  # noqa: F401 - over HTTP, too
 
 # Server databases are slower by a factor of ten; the SQL is the same in every example.
 EXAMPLES = {"sqlite": 6, "mysql": 2, "postgresql": 2}

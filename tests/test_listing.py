@@ -93,7 +93,7 @@ class Table:
 
     def read(self, listing: Listing, columns: list[str]) -> list[Any]:
         where, values = conditions(listing)
-        sql = f"SELECT {', '.join(columns)} FROM {{}} WHERE {where} {order()}"
+        sql = f"SELECT {', '.join(columns)} FROM {{}} WHERE {where} {order(listing)}"
         return self.store.read(
             lambda session: list(session.rows(sql.format(session.names.reporting), **values))
         )
@@ -245,7 +245,8 @@ def test_every_store_exports_the_same_bytes(
 
 def read(table: Table, listing: Listing, walk: bool) -> list[Any]:
     where, values = conditions(listing, walk=walk)
-    sql = f"SELECT {', '.join(raw_columns(listing))} FROM {{}} WHERE {where} {order(walk=walk)}"
+    columns, ordered = ", ".join(raw_columns(listing)), order(listing, walk=walk)
+    sql = f"SELECT {columns} FROM {{}} WHERE {where} {ordered}"
     return table.store.read(
         lambda session: list(session.rows(sql.format(session.names.reporting), **values))
     )

@@ -17,6 +17,7 @@ from alxreport.listing import STATUSES
 
 from .asking import Desk, open_desk, people
 from .moodle_edits import random_edit
+from .servers import OFFICES  # noqa: F401 - over HTTP, too
 
 # Server databases are slower by a factor of ten; the SQL is the same in every example.
 EXAMPLES = {"sqlite": 12, "mysql": 2, "postgresql": 2}

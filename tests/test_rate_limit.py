@@ -33,11 +33,11 @@ from alxreport.limit_admin import limits, reset_limit, set_limit
 from alxreport.sessions import Session
 from alxreport.token_form import new_token
 
-from .asking import Desk, open_desk
+from .asking import Desk, lasting_desk, open_desk
 from .conftest import Backend
 from .crowd import add_crowd
 from .runs import ROOT
-from .servers import BACKENDS, MariaDBServer
+from .servers import OFFICES, MariaDBServer  # noqa: F401 - over HTTP, too
 
 HOUR, DAY = 3600, 86_400
 PROCESSES, EACH, LIMIT = 16, 50, 100
@@ -98,21 +98,15 @@ def fill(desk: Desk) -> None:
     desk.harness.sync()
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module")
 def office(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desk]:
-    """A desk with a store on each backend, made once: a new database takes longer than a test."""
-    folder, url = tmp_path_factory.mktemp("limits"), None
-    if request.param != "sqlite":
-        server = request.getfixturevalue(f"{request.param}_server")
-        server.create_database("limits")
-        url = server.url("limits")
-    with open_desk(folder, url or f"sqlite:///{folder}/store.db") as made:
+    """A desk on each backend and over HTTP, made once."""
+    folder = tmp_path_factory.mktemp("limits")
+    with lasting_desk(request.param, request, folder, word="limits") as made:
         fill(made)
         yield made
-    if url:
-        server.drop_database("limits")
 
 
 @pytest.fixture

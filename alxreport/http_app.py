@@ -1,0 +1,153 @@
+"""The application: every address, its endpoint, and how each tells a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from alxreport import __version__, health, http_api, http_dropin, http_odata, metrics, monitor
+from alxreport.admission import recognised
+from alxreport.cron import next_sync_run
+from alxreport.errors import AlxError, NotAuthorisedError, NotFoundError, UsageError
+from alxreport.http_call import (
+    Answer,
+    Office,
+    Refuse,
+    address,
+    caller,
+    endpoint,
+    office,
+    reply,
+    token_of,
+)
+from alxreport.networks import allows
+from alxreport.records import iso_time
+from alxreport.settings import Settings, load_settings
+from alxreport.snapshots import Snapshot
+
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+SERVER_PHP = "/webservice/rest/server.php"
+FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
+
+
+def from_config(config: Path | None, debug: bool) -> Starlette:
+    """Return the application as configured; made anew in each worker, so that it can be pickled."""
+    return make_app(load_settings(config), debug=debug)
+
+
+def make_app(settings: Settings, *, debug: bool = False) -> Starlette:
+    """Return the application; its store is opened when it starts and closed when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.office = opened = Office(settings, debug=debug)
+        try:
+            yield
+        finally:
+            opened.close()
+
+    return Starlette(
+        routes=[
+            _get("/", root),
+            _get("/healthz", healthz),
+            _get("/metrics", metrics_text),
+            Route(SERVER_PHP, endpoint(http_dropin.server_php, http_dropin.refuse),
+                  methods=["GET", "POST"]),
+            _get("/api/v1/progress", http_api.progress),
+            _get("/api/v1/export", http_api.export),
+            _get("/api/v1/company", http_api.company),
+            _get("/odata/v4", _to_odata),
+            _get("/odata/v4/{path:path}", http_odata.answer, http_odata.refuse),
+        ],
+        exception_handlers={HTTPException: _wrong_address},
+        lifespan=lifespan,
+    )  # fmt: skip
+
+
+def _get(path: str, answer: Answer, refuse: Refuse = http_api.refuse) -> Route:
+    return Route(path, endpoint(answer, refuse), methods=["GET"])
+
+
+async def _wrong_address(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        told: AlxError = NotFoundError(
+            "There is nothing at this address.", "See /api/v1/docs, or /odata/v4/ for OData."
+        )
+        return http_api.refuse(request, told)
+    response = http_api.refuse(request, UsageError("This address is not asked in this way."))
+    response.status_code = status
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+async def _to_odata(request: Request) -> Response:
+    query = request.url.query
+    return RedirectResponse("v4/" + (f"?{query}" if query else ""), 307)
+
+
+async def root(request: Request) -> Response:
+    """Tell where things are; a token that is given is looked at, as Power BI tests it here."""
+    here, now = office(request), office(request).now()
+    if "authorization" in request.headers:
+        who = caller(request, "root", token_of(request))
+
+        def work() -> None:
+            with recognised(here.store, here.settings, who, now):
+                pass
+
+        await here.run(work)
+    told = {
+        "name": "alxreport",
+        "version": __version__,
+        "api": "api/v1/docs",
+        "openapi": "api/v1/openapi.json",
+        "odata": "odata/v4/",
+        "moodle": SERVER_PHP.removeprefix("/"),
+    }
+    return await reply(request, orjson.dumps(told), http_api.JSON)
+
+
+async def healthz(request: Request) -> Response:
+    """Answer 200 if requests can be answered with data that are not old, else 503."""
+    here, now = office(request), office(request).now()
+    found = await here.run(lambda: health.take(here.store, here.settings, now))
+    told = {
+        "status": "ok" if found.ready else "unavailable",
+        "reason": found.reason,
+        "synced_at": iso_time(found.synced_at),
+    }
+    headers = {"Cache-Control": "no-store"}
+    status = 200 if found.ready else 503
+    return await reply(request, orjson.dumps(told), http_api.JSON, headers, status)
+
+
+def _figures(here: Office, now: int) -> Snapshot:
+    return monitor.take(
+        here.store, here.settings, now=now, next_sync_at=next_sync_run(now, here.settings.path)
+    )
+
+
+async def metrics_text(request: Request) -> Response:
+    """Answer the monitor's figures for Prometheus, to those that may see all companies."""
+    here, now = office(request), office(request).now()
+    # A proxy that is not trusted hides who asks: on this machine it would let everybody in.
+    hidden = any(name in request.headers for name in FORWARDED)
+    proxied = bool(here.settings.serve.trusted_proxies)
+    if (hidden and not proxied) or not allows(here.settings.serve.metrics_from, address(request)):
+        raise NotAuthorisedError(
+            "The metrics are for the administrator's addresses only.",
+            "Add this one to serve.metrics_from in the configuration.",
+            reason="network",
+        )
+    told = await here.run(lambda: metrics.text(_figures(here, now)))
+    return await reply(request, told.encode(), METRICS, {"Cache-Control": "no-store"})
