@@ -41,18 +41,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, unless it makes a head too large."""
-        begun_in_head = self._in_head
-        self._head_bytes += len(data)
+        goes_on = self._in_head
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or not self._in_head:
             return
-        if self._in_head and begun_in_head and self._head_bytes > LARGEST_HEAD:
+        # The first part of a head is counted with what came before it in the same bytes.
+        self._head_bytes = self._head_bytes + len(data) if goes_on else len(data)
+        if self._head_bytes > LARGEST_HEAD:
             self._turn_away(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
         if self._late is None:
             self._await_head()
 

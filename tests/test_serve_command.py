@@ -1,0 +1,258 @@
+"""``alxreport serve`` as a process: how it starts, what it says, and how it stops under load."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from alxreport import cli_serve
+from alxreport.limit_admin import set_limit
+
+from .asking import Desk, open_desk
+from .command_line import run, spawn, write_config
+from .conftest import Backend
+from .crowd import add_crowd
+from .serving import Command, basic, command, free_port
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with open_desk(tmp_path, f"sqlite:///{tmp_path}/store.db") as made:
+        made.now = int(time.time())
+        add_crowd(made.site, "acme", 20, 5)
+        made.harness.sync()
+        yield made
+
+
+@pytest.fixture
+def config(desk: Desk, tmp_path: Path) -> Path:
+    return write_config(
+        tmp_path, f"sqlite:///{tmp_path}/moodle.db", f"sqlite:///{tmp_path}/store.db"
+    )
+
+
+def test_it_says_where_and_stops_when_told(config: Path, desk: Desk) -> None:
+    with command(config) as server:
+        got = server.get("/api/v1/progress", desk.token("acme"), limit=2)
+        assert got.json()["count"] == 2
+        code, said = server.stop()
+    assert code == 0
+    assert said.splitlines() == [
+        f"alxreport: serving on http://127.0.0.1:{server.port}, 1 worker", "alxreport: stopped"
+    ]  # fmt: skip
+    assert [row["endpoint"] for row in desk.log()] == ["api"]
+
+
+def test_ctrl_c_ends_it_with_130(config: Path) -> None:
+    with command(config) as server:
+        code, said = server.stop(signal.SIGINT)
+    assert code == 130
+    assert "Traceback" not in said
+
+
+def test_a_port_that_is_taken(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", "--config", config, "--port", port)
+    assert (done.code, done.out) == (3, b"")
+    assert f"Cannot listen on 127.0.0.1 port {port}: Address already in use." in done.err
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no such host", "x" * 300, "", "300.1.1.1"])
+def test_an_address_that_is_not_ours(config: Path, host: str) -> None:
+    done = run("serve", "--config", config, "--host", host, "--port", str(free_port()))
+    assert done.code in {2, 3}
+    assert len(done.err.strip().splitlines()) <= 2
+
+
+def test_without_a_store_it_does_not_begin(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "sqlite:///nothing.db", f"sqlite:///{tmp_path}/none.db")
+    done = run("serve", "--config", config)
+    assert done.code == 3
+    assert "alxreport sync" in done.err
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_without_its_packages_it_says_what_to_install(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_serve, "find_spec", lambda name: None if name == "uvicorn" else name)
+    done = run("serve", "--config", config)
+    assert done.code == 3
+    assert "Serving needs the package uvicorn." in done.err
+    assert f"{sys.executable} -m pip install 'alxreport[serve]'" in done.err
+
+
+def test_a_broken_configuration_and_wrong_options(config: Path) -> None:
+    for words in (["--port", "0"], ["--port", "70000"], ["--workers", "0"], ["--nothing"]):
+        assert spawn("serve", "--config", config, *words).returncode == 2
+    config.write_text(config.read_text() + "[serve]\nworker = 2\n")
+    done = spawn("serve", "--config", config)
+    assert done.returncode == 3
+    assert b"Did you mean serve.workers?" in done.stderr
+
+
+def test_tls_files_that_cannot_be_read(config: Path) -> None:
+    config.write_text(config.read_text() + '[serve]\ntls_cert = "/nothing.pem"\n')
+    done = spawn("serve", "--config", config, "--port", str(free_port()))
+    assert done.returncode == 3
+    assert b"The TLS file /nothing.pem cannot be read" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_several_workers_and_their_renewal(config: Path, desk: Desk) -> None:
+    token = desk.token("acme")
+    with command(config, "--workers", "2") as server:
+        for _ in range(20):
+            assert server.get("/api/v1/progress", token, limit=1).status == 200
+        config.write_text(config.read_text() + "[requests]\nmax_limit = 7\n")
+        server.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + 30
+        refused = 0
+        while time.monotonic() < until and refused < 20:
+            # Whoever answers, somebody does, and at the end with the new settings.
+            refused = refused + 1 if over(server, token) == 400 else 0
+        assert refused == 20
+        code, said = server.stop()
+    assert code == 0
+    assert "2 workers" in said
+    assert "Traceback" not in said
+    rows = [row for row in desk.log() if row["error"] == ""]
+    assert len(rows) == sum(row["calls"] for row in desk.rows("usage"))
+
+
+def over(server: Command, token: str) -> int:
+    """Ask for more than the new settings allow; a worker that ends may close an idle connection."""
+    try:
+        return server.get("/api/v1/progress", token, limit=8).status
+    except (http.client.RemoteDisconnected, ConnectionResetError):
+        return 0
+
+
+class Caller(threading.Thread):
+    """Asks on one connection until the server is gone; counts what was answered whole."""
+
+    def __init__(self, port: int, token: str) -> None:
+        super().__init__(daemon=True)
+        self.port, self.authorization = port, basic(token)
+        self.answered = self.broken = 0
+
+    def run(self) -> None:
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+            try:
+                with closing(connection):
+                    while True:
+                        self.ask(connection)
+            except http.client.IncompleteRead:
+                self.broken += 1
+                return
+            except ConnectionRefusedError:
+                return
+            except (http.client.RemoteDisconnected, ConnectionError):
+                continue  # closed before the answer began: not in flight
+
+    def ask(self, connection: http.client.HTTPConnection) -> None:
+        connection.request(
+            "GET", "/api/v1/progress?limit=100", headers={"Authorization": self.authorization}
+        )
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, body
+        self.answered += 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_under_load_loses_no_answer_and_no_row_of_the_log(
+    backend: Backend, tmp_path: Path, workers: str
+) -> None:
+    url = backend.new_url()
+    with open_desk(tmp_path, url) as desk:
+        desk.now = int(time.time())
+        add_crowd(desk.site, "acme", 20, 5)
+        desk.harness.sync()
+        set_limit(desk.store, desk.settings, "acme", "1000000", desk.now)
+        config = write_config(tmp_path, f"sqlite:///{tmp_path}/moodle.db", url)
+        token = desk.token("acme")
+        with command(config, "--workers", workers) as server:
+            callers = [Caller(server.port, token) for _ in range(8)]
+            for caller in callers:
+                caller.start()
+            time.sleep(1.0)
+            code, said = server.stop()
+            for caller in callers:
+                caller.join(30)
+        answered = sum(caller.answered for caller in callers)
+        assert (code, sum(caller.broken for caller in callers)) == (0, 0), said
+        assert answered > 50
+        logged = [row for row in desk.log() if row["error"] == ""]
+        spent = sum(row["calls"] for row in desk.rows("usage"))
+        # What was taken in was answered, logged and paid; at most one more for each caller, whose
+        # connection ended before he could read.
+        assert answered <= len(logged) == spent <= answered + len(callers)
+        sums = sum(row["calls"] for row in desk.rows("activity"))
+        assert sums == len(logged)
+
+
+def test_killed_it_has_lost_nothing_but_the_last_moment_of_the_log(
+    config: Path, desk: Desk
+) -> None:
+    token = desk.token("acme")
+    set_limit(desk.store, desk.settings, "acme", "1000000", int(time.time()))
+    with command(config) as server:
+        callers = [Caller(server.port, token) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        time.sleep(0.7)
+        server.stop(signal.SIGKILL)
+        for caller in callers:
+            caller.join(30)
+    answered = sum(caller.answered for caller in callers)
+    spent = sum(row["calls"] for row in desk.rows("usage"))
+    logged = len(desk.log())
+    assert answered <= spent
+    assert logged <= spent
+    assert logged >= answered - 200, "a group of the log is small"
+    with command(config) as server:
+        assert server.get("/api/v1/progress", token, limit=1).status == 200
+
+
+def test_curl_and_requests(config: Path, desk: Desk) -> None:
+    token = desk.token("acme")
+    whole: list[Any] = []
+    with command(config) as server:
+        base = f"http://127.0.0.1:{server.port}"
+        position: str | None = None
+        while True:
+            asked = {"limit": "30"} | ({"cursor": position} if position else {})
+            page = requests.get(
+                f"{base}/api/v1/progress", asked, auth=("alxreport", token), timeout=20
+            ).json()
+            whole += page["data"]
+            position = page["next"]
+            if position is None:
+                break
+        assert len(whole) == 100
+        curl = shutil.which("curl")
+        if curl is None:
+            pytest.skip("curl is not installed")
+        said = subprocess.run(
+            [curl, "-sS", "--compressed", "-u", f"alxreport:{token}", f"{base}/api/v1/export"],
+            capture_output=True, check=True, timeout=30,
+        )  # fmt: skip
+        assert said.stderr == b""
+        assert json.loads(said.stdout) == whole
