@@ -10,7 +10,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "alxreport needs Python 3.11 or newer"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[postgres,parquet,notify,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[postgres,parquet,notify,serve,dev]'
 	touch $(READY)
 
 demo: $(READY)

@@ -18,7 +18,7 @@ LARGEST_GROUP = 200
 MOST_WAITING = 5_000
 RETRY_SECONDS = 0.5
 CLOSE_SECONDS = 20.0
-# So often one piece of work may fail alone, while others succeed, before it is given up.
+# So often one piece of work may fail, while others succeed, before it is given up.
 TRIES = 3
 
 
@@ -26,6 +26,7 @@ TRIES = 3
 class _Waiting:
     work: Work[None]
     failed: int = 0
+    succeeded_before: int = 0  # other pieces, when it failed for the first time
 
 
 class GroupStore(Store):
@@ -40,6 +41,7 @@ class GroupStore(Store):
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._ending = self._in_trouble = False
+        self._succeeded = 0
         self.given_up = 0  # pieces of work that the store refused for what they were
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -57,6 +59,7 @@ class GroupStore(Store):
                     self._changed.notify_all()
         if not waits:
             self.write(work)
+            self._succeeded += 1
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> bool:
         """Wait until nothing waits any more; return whether that came about in time."""
@@ -88,7 +91,7 @@ class GroupStore(Store):
                 for _ in group:
                     self._queue.popleft()
                 self._queue.extendleft(reversed(left))
-                self._in_trouble = bool(left) and len(left) == len(group)
+                self._in_trouble = len(left) == len(group)
                 self._changed.notify_all()
                 if self._in_trouble:
                     if ended_at is not None and time.monotonic() - ended_at > CLOSE_SECONDS:
@@ -108,18 +111,24 @@ class GroupStore(Store):
             if isinstance(error, StoreError) and (error.fatal or error.transient):
                 return group
         else:
+            self._succeeded += len(group)
             return []
-        left = [waiting for waiting in group if not self._alone(waiting)]
-        if len(left) == len(group) > 1:
-            return left  # it is the store that fails
-        kept = [waiting for waiting in left if waiting.failed < TRIES]
-        self.given_up += len(left) - len(kept)
-        return kept
+        failed = [waiting for waiting in group if not self._alone(waiting)]
+        left = [waiting for waiting in failed if not self._is_hopeless(waiting)]
+        self.given_up += len(failed) - len(left)
+        return left
 
     def _alone(self, waiting: _Waiting) -> bool:
         try:
             self.write(waiting.work)
         except Exception:
+            if not waiting.failed:
+                waiting.succeeded_before = self._succeeded
             waiting.failed += 1
             return False
+        self._succeeded += 1
         return True
+
+    def _is_hopeless(self, waiting: _Waiting) -> bool:
+        """Tell whether it is the piece that fails, and not the store."""
+        return waiting.failed >= TRIES and self._succeeded > waiting.succeeded_before

@@ -68,7 +68,7 @@ async def progress(request: Request) -> Response:
     headers = budget_headers(page.budget, now) | _cache_headers(page)
     if _is_known(request, headers["ETag"]):
         return Response(status_code=304, headers={**headers, "Vary": "Accept-Encoding"})
-    return await reply(request, page.json(), JSON, headers)
+    return await reply(request, page.parts(), JSON, headers)
 
 
 def _question(given: dict[str, str], **more: Any) -> Question:
@@ -119,7 +119,7 @@ async def export(request: Request) -> Response:
         return done, size
 
     try:
-        done, size = await here.run(work)
+        done, size = await here.run(work, long=True)
     except BaseException:
         file.close()
         raise

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from alxreport.admission import Caller
 from alxreport.cache import Memory
@@ -38,7 +39,9 @@ from alxreport.http_brakes import Brakes
 from alxreport.sessions import ready
 from alxreport.settings import Settings
 
-THREADS = 10
+# Answering from a file is work for the processor, on which more threads only wait for each other;
+# a server's answers are waited for.
+FILE_THREADS, SERVER_THREADS, LONG_THREADS = 2, 10, 2
 # More than these wait for a thread: who comes next is told to come back.
 MOST_WAITING = 200
 MOST_PARAMETERS = 50
@@ -60,16 +63,22 @@ class Office:
         self.store: GroupStore = ready(GroupStore(settings.store))
         self.memory = Memory()
         self.brakes = Brakes()
-        self._threads = ThreadPoolExecutor(THREADS, "request")
+        many = FILE_THREADS if self.store.is_file else SERVER_THREADS
+        self._threads = ThreadPoolExecutor(many, "request")
+        self._long = ThreadPoolExecutor(LONG_THREADS, "export")
         self._waiting = 0
 
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Return what ``work`` returns, done in a thread. Raises what it raises, and BusyError."""
+    async def run(self, work: Callable[[], Result], *, long: bool = False) -> Result:
+        """Return what ``work`` returns, done in a thread; ``long`` work holds up no other.
+
+        Raises what ``work`` raises, and BusyError.
+        """
         if self._waiting >= MOST_WAITING:
             raise BusyError("Too many requests are waiting.", "Try again in a moment.")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            threads = self._long if long else self._threads
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
         finally:
             self._waiting -= 1
 
@@ -86,7 +95,8 @@ class Office:
 
     def close(self) -> None:
         """Let what is begun end, write the log, and close the store."""
-        self._threads.shutdown()
+        for threads in (self._threads, self._long):
+            threads.shutdown()
         self.store.close()
 
 
@@ -267,16 +277,38 @@ def takes_gzip(request: Request) -> bool:
     return False
 
 
+class Parts(Response):
+    """A body in parts that are sent as they are: joining a page would copy it once more."""
+
+    def __init__(
+        self, parts: Sequence[bytes], status: int, headers: Mapping[str, str], kind: str
+    ) -> None:
+        super().__init__(b"", status, headers, kind)
+        self._parts = parts
+        self.headers["Content-Length"] = str(sum(map(len, parts)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send head and parts."""
+        del receive
+        await send({
+            "type": "http.response.start", "status": self.status_code, "headers": self.raw_headers,
+        })  # fmt: skip
+        for part in () if scope["method"] == "HEAD" else self._parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 async def reply(
-    request: Request, body: bytes, media_type: str, headers: Mapping[str, str] = {},
+    request: Request, body: bytes | Sequence[bytes], media_type: str, headers: Mapping[str, str] = {},
     status: int = 200,
 ) -> Response:  # fmt: skip
     """Return a body as an answer, packed where the client reads that."""
     more = {"Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff", **headers}
-    if len(body) >= PACKED_FROM and takes_gzip(request):
-        body = await office(request).run(lambda: packed(body))
+    parts = [body] if isinstance(body, bytes) else body
+    if sum(map(len, parts)) >= PACKED_FROM and takes_gzip(request):
+        parts = [await office(request).run(lambda: packed(b"".join(parts)))]
         more["Content-Encoding"] = "gzip"
-    return Response(body, status, more, media_type)
+    return Parts(parts, status, more, media_type)
 
 
 def packed(body: bytes) -> bytes:

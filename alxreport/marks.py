@@ -104,7 +104,8 @@ def read_place(key: bytes, text: str) -> Place | None:
 
 def _plain(delta: Delta) -> list[Any]:
     wanted = delta.wanted
-    return [*astuple(delta)[:-1], list(wanted.courses), wanted.status]
+    return [delta.company, delta.revision, delta.mark, delta.at, delta.fields,
+            list(wanted.courses), wanted.status]  # fmt: skip
 
 
 def _delta(found: list[Any]) -> Delta:

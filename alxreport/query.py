@@ -34,7 +34,11 @@ class Page:
 
     def json(self) -> bytes:
         """Return the page object as JSON text."""
-        return orjson.dumps(self.head)[:-1] + b',"data":' + self.body + b"}"
+        return b"".join(self.parts())
+
+    def parts(self) -> list[bytes]:
+        """Return the same in parts, without a copy of the records."""
+        return [orjson.dumps(self.head)[:-1] + b',"data":', self.body, b"}"]
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records."""

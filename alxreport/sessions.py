@@ -163,6 +163,11 @@ class Store:
         self._turn = threading.Lock()
         self._engine: Engine | None = None
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of this machine, that one at a time may write to."""
+        return self._path is not None
+
     def read(self, work: Work[Result]) -> Result:
         """Return what ``work`` does in one transaction that sees one moment of the store."""
         return self._tried(work, ATTEMPTS, writing=False)

@@ -22,6 +22,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks import serving
 from benchmarks.big_site import build_big_site, build_one_company, change_learners
 from tests.servers import MariaDBServer
 
@@ -180,6 +181,7 @@ def export_costs(folder: Path) -> None:
         show(f"the same as {form}", took, seconds, "the JSON's time", 2.0)
         show_memory("peak memory of that", other[0]["megabytes"])
     page_costs(target, f"id:{company}", "SQLite")
+    serve_costs(target, f"id:{company}", folder)
     command_costs(file, f"id:{company}", folder)
     log_costs(file, target, f"id:{company}")
 
@@ -196,6 +198,61 @@ def page_costs(target: str, company: str, where: str) -> None:
     if where == "SQLite":  # a server's commits wait for its disk, which is not what is measured
         show("a page, cold", found["cold"], floor, "bare SELECT and JSON", 2.0)
         show("the same page, cached", found["cached"], floor, "bare SELECT and JSON", 0.5)
+
+
+def serve_costs(target: str, company: str, folder: Path) -> None:
+    """Print what a page costs over HTTP, and what memory all rows take there."""
+    config = folder / "serve.toml"
+    config.touch(mode=0o600)
+    config.write_text(f'[store]\nurl = "{target}"\n')
+    token = serving.prepare(target, company)["token"]
+    ours, bare = serving.free_port(), serving.free_port()
+    page = f"/api/v1/progress?limit={serving.ROWS}"
+    with (
+        serving.served("-m", "alxreport", "serve", "--config", str(config), "--port", str(ours),
+                       port=ours) as pid,
+    ):  # fmt: skip
+        size = serving.size_of(ours, page, token)
+        with serving.served("-m", "benchmarks.serving", "bare", str(bare), str(size), port=bare):
+            floor = step("press", str(bare), "/x?", token, "")
+        cached = step("press", str(ours), page, token, "")
+        plugin = step("press", str(ours), "plugin", token, "")
+        uncached = step("press", str(ours), page, token, "varied")
+        before = serving.peak_megabytes(pid)
+        whole = serving.size_of(ours, "/api/v1/export", token)
+        peak = serving.peak_megabytes(pid)
+    found = serving.logged(target)
+    print(
+        f"\none page of {serving.ROWS:,} rows ({size:,} bytes) to {serving.CLIENTS} clients over"
+        f" HTTP, one worker: bare {floor['per_second']:,.0f} a second, cached"
+        f" {cached['per_second']:,.0f} (p99 {cached['p99_ms']:.0f} ms), the plugin's address"
+        f" {plugin['per_second']:,.0f}, uncached {uncached['per_second']:,.0f}"
+        f" (p99 {uncached['p99_ms']:.0f} ms)"
+    )
+    for what, one, least in (
+        ("a cached page over HTTP", cached, 700), ("the same at the plugin's address", plugin, 700),
+        ("an uncached page over HTTP", uncached, 100),
+    ):  # fmt: skip
+        against = floor["per_second"] / one["per_second"]
+        print(f"{what:<52}{against:6.2f} returned bytes")
+        show(f"  {least} a second", least / one["per_second"], 1.0, "of what it does", 1.0)
+    show("  p99 of cached pages", cached["p99_ms"], 50, "of 50 ms", 1.0)
+    lost = found["spent"] - found["logged"]
+    print(f"{found['spent']:,} requests were paid, {found['logged']:,} are in the log: lost {lost}")
+    if lost:
+        failures.append("log rows were lost")
+    print(f"export of {whole:,} bytes over HTTP: peak {before:.0f} MB before, {peak:.0f} MB after")
+    show_memory("peak memory of the server with that", peak)
+
+
+def step(*words: str) -> dict[str, Any]:
+    """Run one step of benchmarks.serving in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serving", *words], capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def command_costs(file: str, company: str, folder: Path) -> None:

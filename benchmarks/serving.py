@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import socket
@@ -69,6 +70,16 @@ def served(*words: str, port: int) -> Iterator[int]:
         process.wait(60)
 
 
+FORM = (
+    "wstoken={token}&wsfunction=local_alx_report_api_get_course_progress"
+    "&moodlewsrestformat=json&limit=1000&offset=0"
+)
+PLUGIN = (
+    "POST /webservice/rest/server.php HTTP/1.1\r\nHost: localhost\r\n"
+    "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
+)
+
+
 class Caller(threading.Thread):
     """One client on one connection, who asks again as soon as he has the whole answer."""
 
@@ -115,7 +126,10 @@ def press(port: str, path: str, token: str, varied: str) -> dict[str, Any]:
 
     def requests(client: int) -> Callable[[int], bytes]:
         def make(number: int) -> bytes:
-            more = f"&offset={(number * CLIENTS + client) % 199_000}" if varied else ""
+            if path == "plugin":
+                form = FORM.format(token=token).encode()
+                return PLUGIN.format(length=len(form)).encode() + form
+            more = f"&offset={(number * CLIENTS + client) % 10_000}" if varied else ""
             return (
                 f"GET {path}{more} HTTP/1.1\r\nHost: localhost\r\n"
                 f"Authorization: Bearer {token}\r\n\r\n"
@@ -137,6 +151,24 @@ def press(port: str, path: str, token: str, varied: str) -> dict[str, Any]:
     }
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+def size_of(port: int, path: str, token: str) -> int:
+    """Return how many bytes an address answers, read without keeping them."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+    answer, size = connection.getresponse(), 0
+    assert answer.status == 200, answer.read()
+    while part := answer.read(BUFFER):
+        size += len(part)
+    connection.close()
+    return size
+
+
 def prepare(target: str, company: str) -> dict[str, Any]:
     """Make a token with a budget that is counted and not reached."""
     settings = Settings(store=StoreSettings(url=target))
@@ -153,9 +185,9 @@ def logged(target: str) -> dict[str, Any]:
     store = open_requests(StoreSettings(url=target))
     with store.reading() as session:
         spent = session.rows(f"SELECT sum(calls) FROM {session.names.usage}")[0][0]
-        rows = session.rows(f"SELECT count(*) FROM {session.names.logs} WHERE endpoint <> 'query'")[
-            0
-        ][0]
+        rows = session.rows(
+            f"SELECT count(*) FROM {session.names.logs} WHERE endpoint <> 'query' AND error = ''"
+        )[0][0]
     store.close()
     return {"spent": int(spent or 0), "logged": int(rows or 0)}
 
