@@ -45,6 +45,7 @@ FILE_THREADS, SERVER_THREADS, LONG_THREADS = 2, 10, 2
 # More than these wait for a thread: who comes next is told to come back.
 MOST_WAITING = 200
 MOST_PARAMETERS = 50
+FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 PACKED_FROM = 1_000  # bytes; shorter answers gain nothing
 PACK_LEVEL = 4
 # The credential itself is at fault, so another one may do; elsewhere it is not allowed.
@@ -67,6 +68,7 @@ class Office:
         self._threads = ThreadPoolExecutor(many, "request")
         self._long = ThreadPoolExecutor(LONG_THREADS, "export")
         self._waiting = 0
+        self._warned = False
 
     async def run(self, work: Callable[[], Result], *, long: bool = False) -> Result:
         """Return what ``work`` returns, done in a thread; ``long`` work holds up no other.
@@ -85,6 +87,18 @@ class Office:
     def now(self) -> int:
         """Return the time in unix seconds."""
         return int(time.time())
+
+    def warn_of_proxy(self, request: Request) -> None:
+        """Tell once on stderr that a proxy on this machine is not believed."""
+        if self._warned or self.settings.serve.trusted_proxies:
+            return
+        if is_forwarded(request) and address(request) in {"127.0.0.1", "::1"}:
+            self._warned = True
+            sys.stderr.write(
+                "alxreport: warning: a proxy on this machine passes requests on, and is not"
+                " believed who asks: everybody is 127.0.0.1 in the log."
+                ' Set serve.trusted_proxies = ["127.0.0.1"]\n'
+            )
 
     def report(self, request: Request, error: BaseException) -> None:
         """Tell on stderr of a fault that is not the caller's."""
@@ -133,6 +147,11 @@ def endpoint(answer: Answer, refuse: Refuse) -> Answer:
     return guarded
 
 
+def is_forwarded(request: Request) -> bool:
+    """Tell whether a proxy says that it passes on what another one asks."""
+    return any(name in request.headers for name in FORWARDED)
+
+
 def address(request: Request) -> str:
     """Return the caller's address: the socket's, or what a trusted proxy says."""
     return request.client.host if request.client else ""
@@ -140,6 +159,7 @@ def address(request: Request) -> str:
 
 def caller(request: Request, name: str, token: str, company: str | None = None) -> Caller:
     """Return who asks; over HTTP nobody is the local operator."""
+    office(request).warn_of_proxy(request)
     agent = request.headers.get("user-agent", "")
     return Caller(name, address(request), agent, token, company)
 
@@ -299,7 +319,8 @@ class Parts(Response):
 
 
 async def reply(
-    request: Request, body: bytes | Sequence[bytes], media_type: str, headers: Mapping[str, str] = {},
+    request: Request, body: bytes | Sequence[bytes], media_type: str,
+    headers: Mapping[str, str] = {},
     status: int = 200,
 ) -> Response:  # fmt: skip
     """Return a body as an answer, packed where the client reads that."""
