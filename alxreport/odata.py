@@ -12,8 +12,14 @@ import orjson
 from alxreport.admission import Caller, recognised
 from alxreport.cache import Memory
 from alxreport.errors import AlxError, NotFoundError, UsageError
-from alxreport.odata_model import SET, metadata, properties_of, service_document
-from alxreport.odata_options import FeedQuestion, read_options
+from alxreport.odata_model import (
+    SET,
+    annotated,
+    metadata,
+    properties_of,
+    service_document,
+)
+from alxreport.odata_options import JSON_FORMS, XML_FORMS, FeedQuestion, read_options
 from alxreport.query import Page, query_page
 from alxreport.rate_limit import Budget
 from alxreport.sessions import Store
@@ -23,7 +29,7 @@ JSON = "application/json;odata.metadata={level};charset=utf-8"
 XML, TEXT = "application/xml;charset=utf-8", "text/plain;charset=utf-8"
 VERSION = {"OData-Version": "4.0"}
 _PAGE_SIZE = re.compile(r"(?:^|[,;\s])(odata\.)?maxpagesize\s*=\s*\"?([0-9]{1,9})\"?", re.I)
-_LEVEL = re.compile(r"(?:odata\.)?metadata\s*=\s*(none|minimal|full)", re.I)
+_LEVEL = re.compile(r"(?:odata\.)?metadata\s*=\s*(none|minimal|full)(?![\w.])", re.I)
 Items = Callable[[], list[tuple[str, str]]]
 
 
@@ -59,12 +65,14 @@ def answer(
     """
     if call.path in {"", "$metadata"}:
         with recognised(store, settings, caller, now) as known:
-            read_options(call.items(), ("$format",) if not call.path else ())
+            forms = XML_FORMS if call.path else JSON_FORMS
+            read_options(call.items(), ("$format",), forms)
             properties = properties_of(known.options)
             if call.path:
                 return Reply(200, XML, metadata(properties), VERSION, known.budget)
-            kind = JSON.format(level=_level(call))
-            return Reply(200, kind, service_document(), VERSION, known.budget)
+            level = _level(call)
+            body = service_document(context=level != "none")
+            return Reply(200, JSON.format(level=level), body, VERSION, known.budget)
     if not call.path.startswith(SET):
         with recognised(store, settings, caller, now):
             raise NotFoundError("There is nothing at this address of the feed.", f"There is {SET}.")
@@ -77,7 +85,7 @@ def answer(
         return asked[0]
 
     page = query_page(store, settings, caller, ask, now, memory=memory)
-    question = asked[0]
+    question = asked[-1]  # a transaction that gave way to another one asks once more
     headers = dict(VERSION)
     if question.what == f"{SET}/$count":
         return Reply(200, TEXT, str(page.head["total"]).encode(), headers, page.budget)
@@ -90,14 +98,13 @@ def answer(
 
 
 def _level(call: Call) -> str:
-    """Return how much metadata the answer has: none where that is asked, else minimal."""
-    found = _LEVEL.search(call.accept)
+    """Return how much an answer tells about itself: none, minimal or full."""
     try:
         form = dict(call.items()).get("$format", "")
     except UsageError:
         form = ""
-    found = _LEVEL.search(form) or found
-    return "none" if found and found[1].lower() == "none" else "minimal"
+    found = _LEVEL.search(form) or _LEVEL.search(call.accept)
+    return found[1].lower() if found else "minimal"
 
 
 def _context(question: FeedQuestion, call: Call, end: str = "") -> bytes:
@@ -108,11 +115,16 @@ def _context(question: FeedQuestion, call: Call, end: str = "") -> bytes:
     return b'"@odata.context":' + orjson.dumps(f"$metadata#{SET}{shown}{end}") + b","
 
 
+def _records(page: Page, call: Call) -> bytes:
+    """Return the records as they were read, or with the types that full metadata adds."""
+    return page.body if _level(call) != "full" else annotated(page.records())
+
+
 def _entities(page: Page, question: FeedQuestion, call: Call) -> bytes:
     parts = [b"{", _context(question, call)]
     if question.made["counted"]:
         parts.append(b'"@odata.count":%d,' % page.head["total"])
-    parts += [b'"value":', page.body]
+    parts += [b'"value":', _records(page, call)]
     if page.head["next"]:
         parts += [b',"@odata.nextLink":', orjson.dumps(_next_link(call, page.head["next"]))]
     return b"".join([*parts, b"}"])
@@ -127,7 +139,7 @@ def _next_link(call: Call, place: str) -> str:
 def _entity(page: Page, question: FeedQuestion, call: Call) -> bytes:
     if page.head["count"] == 0:
         raise NotFoundError("There is no such row.", "Its learner or course may have left.")
-    return b"{" + _context(question, call, "/$entity") + page.body[2:-1]
+    return b"{" + _context(question, call, "/$entity") + _records(page, call)[2:-1]
 
 
 def error_body(error: AlxError, message: str) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -12,6 +13,7 @@ from alxreport.errors import UnsupportedError
 from alxreport.listing import COLUMNS, KEYS, TEXTS, TIMES
 
 SET, NAMESPACE = "Progress", "alxreport"
+CAPABILITIES = "Org.OData.Capabilities.V1"
 # Shown beside the company's fields: by them Power BI can ask for a range of time.
 BOOKKEEPING = ("last_updated", "created_at")
 INTEGER, TEXT, TIME, DECIMAL = "Edm.Int64", "Edm.String", "Edm.DateTimeOffset", "Edm.Decimal"
@@ -46,10 +48,11 @@ def properties_of(options: CompanyOptions) -> dict[str, Property]:
             "The feed needs the fields userid and courseid, and one is hidden for this company.",
             "The administrator can show them: alxreport company fields C --show userid",
         )
-    return {name: Property(name, _type(name), COLUMNS.get(name, name)) for name in names}
+    return {name: Property(name, type_of(name), COLUMNS.get(name, name)) for name in names}
 
 
-def _type(name: str) -> str:
+def type_of(name: str) -> str:
+    """Return the type of a property."""
     if name in TIMES:
         return TIME
     if name == "percentage":
@@ -57,10 +60,26 @@ def _type(name: str) -> str:
     return TEXT if name in TEXTS else INTEGER
 
 
-def service_document() -> bytes:
+def service_document(*, context: bool) -> bytes:
     """Return the list of entity sets: one."""
-    entry = {"name": SET, "kind": "EntitySet", "url": SET}
-    return orjson.dumps({"@odata.context": "$metadata", "value": [entry]})
+    listed = {"value": [{"name": SET, "kind": "EntitySet", "url": SET}]}
+    return orjson.dumps(({"@odata.context": "$metadata"} if context else {}) | listed)
+
+
+def annotated(records: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return records as JSON with what odata.metadata=full adds: their addresses and types."""
+    return orjson.dumps([_annotated(record) for record in records])
+
+
+def _annotated(record: Mapping[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {"@odata.type": f"#{NAMESPACE}.{SET}"}
+    if set(KEYS) <= set(record):
+        told["@odata.id"] = f"{SET}({','.join(f'{name}={record[name]}' for name in KEYS)})"
+    for name, value in record.items():
+        if value is not None and type_of(name) != TEXT:
+            told[f"{name}@odata.type"] = f"#{type_of(name).removeprefix('Edm.')}"
+        told[name] = value
+    return told
 
 
 def metadata(properties: Properties) -> bytes:
@@ -68,44 +87,51 @@ def metadata(properties: Properties) -> bytes:
     declared = "".join(_declared(each) for each in properties.values())
     functions = "".join(f"<String>{name}</String>" for name in FUNCTIONS)
     keys = "".join(f'<PropertyRef Name="{name}"/>' for name in KEYS)
-    off = "".join(
-        f'<Annotation Term="Org.OData.Capabilities.V1.{term}"><Record>'
-        f'<PropertyValue Property="{name}" Bool="false"/></Record></Annotation>'
-        for term, name in _OFF
-    )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx">'
         '<edmx:Reference Uri="https://oasis-tcs.github.io/odata-vocabularies/vocabularies/'
-        'Org.OData.Capabilities.V1.xml">'
-        '<edmx:Include Namespace="Org.OData.Capabilities.V1"/></edmx:Reference>'
+        f'{CAPABILITIES}.xml">'
+        f'<edmx:Include Namespace="{CAPABILITIES}"/></edmx:Reference>'
         "<edmx:DataServices>"
         f'<Schema Namespace="{NAMESPACE}" xmlns="http://docs.oasis-open.org/odata/ns/edm">'
         f'<EntityType Name="{SET}"><Key>{keys}</Key>{declared}</EntityType>'
         '<EntityContainer Name="Container">'
-        f'<EntitySet Name="{SET}" EntityType="{NAMESPACE}.{SET}">'
-        f"{off}{_ON}"
-        "</EntitySet>"
-        '<Annotation Term="Org.OData.Capabilities.V1.FilterFunctions">'
+        f'<EntitySet Name="{SET}" EntityType="{NAMESPACE}.{SET}">{_of_the_set()}</EntitySet>'
+        f'<Annotation Term="{CAPABILITIES}.FilterFunctions">'
         f"<Collection>{functions}</Collection></Annotation>"
-        '<Annotation Term="Org.OData.Capabilities.V1.BatchSupported" Bool="false"/>'
+        f'<Annotation Term="{CAPABILITIES}.BatchSupported" Bool="false"/>'
+        f'<Annotation Term="{CAPABILITIES}.AsynchronousRequestsSupported" Bool="false"/>'
+        f'<Annotation Term="{CAPABILITIES}.KeyAsSegmentSupported" Bool="false"/>'
         "</EntityContainer></Schema></edmx:DataServices></edmx:Edmx>\n"
     ).encode()
 
 
-_OFF = (
-    ("ExpandRestrictions", "Expandable"),
-    ("SearchRestrictions", "Searchable"),
-    ("InsertRestrictions", "Insertable"),
-    ("UpdateRestrictions", "Updatable"),
-    ("DeleteRestrictions", "Deletable"),
+# What the set allows: term, its property where it is a record, and whether.
+_ALLOWS = (
+    ("TopSupported", "", True),
+    ("SkipSupported", "", True),
+    ("CountRestrictions", "Countable", True),
+    ("FilterRestrictions", "Filterable", True),
+    ("SortRestrictions", "Sortable", True),
+    ("ExpandRestrictions", "Expandable", False),
+    ("SearchRestrictions", "Searchable", False),
+    ("InsertRestrictions", "Insertable", False),
+    ("UpdateRestrictions", "Updatable", False),
+    ("DeleteRestrictions", "Deletable", False),
 )
-_ON = (
-    '<Annotation Term="Org.OData.Capabilities.V1.CountRestrictions"><Record>'
-    '<PropertyValue Property="Countable" Bool="true"/></Record></Annotation>'
-    '<Annotation Term="Org.OData.Capabilities.V1.TopSupported" Bool="true"/>'
-    '<Annotation Term="Org.OData.Capabilities.V1.SkipSupported" Bool="true"/>'
-)
+
+
+def _of_the_set() -> str:
+    parts: list[str] = []
+    for term, name, allowed in _ALLOWS:
+        begin, value = f'<Annotation Term="{CAPABILITIES}.{term}"', f'Bool="{str(allowed).lower()}"'
+        if name:
+            record = f'<Record><PropertyValue Property="{name}" {value}/></Record>'
+            parts.append(f"{begin}>{record}</Annotation>")
+        else:
+            parts.append(f"{begin} {value}/>")
+    return "".join(parts)
 
 
 def _declared(each: Property) -> str:

@@ -12,7 +12,7 @@ from alxreport.errors import NotFoundError, ResyncError, UnsupportedError, Usage
 from alxreport.listing import Filter, Listing, Order, Slice, field_bits
 from alxreport.marks import Delta, Place, read_place, write_place
 from alxreport.odata_filter import Condition, parse
-from alxreport.odata_model import SET, Properties, properties_of
+from alxreport.odata_model import SET, TIME, Properties, properties_of
 from alxreport.question import (
     DISABLED,
     FULL,
@@ -32,7 +32,9 @@ COMPANY = "company"
 LARGEST = 2**63 - 1
 MOST_ORDERS = 8
 NOTHING = Filter()
-_KEY = re.compile(r"\s*(userid|courseid)\s*=\s*([0-9]{1,18})\s*")
+_KEY = re.compile(r"\s*(userid|courseid)\s*=\s*([0-9]{1,25})\s*")
+JSON_FORMS, XML_FORMS = ("json", "application/json"), ("xml", "application/xml")
+COUNT_FORMS = ("text/plain", *JSON_FORMS)
 
 
 @dataclass(frozen=True)
@@ -46,32 +48,36 @@ class Options:
         """Return an option's text."""
         return self.given.get(name)
 
-    @property
-    def fingerprint(self) -> str:
-        """Return a text that is another one for other options, the place left out."""
+    def fingerprint(self, fields: Sequence[str]) -> str:
+        """Return a text that is another one for other options or fields, the place left out."""
         parts = sorted((n, t) for n, t in self.given.items() if n != "$skiptoken")
-        return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+        told = repr((parts, tuple(fields))).encode("utf-8", "surrogatepass")
+        return hashlib.sha256(told).hexdigest()[:24]
 
 
-def read_options(items: Iterable[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
-    """Return the options by name; UsageError or UnsupportedError for what is not to be there."""
+def read_options(
+    items: Iterable[tuple[str, str]], allowed: Sequence[str], forms: Sequence[str] = JSON_FORMS
+) -> dict[str, str]:
+    """Return the options by name; ``forms`` are those that $format may name.
+
+    Raises UsageError for what is not to be there: what was misspelt must not be ignored, or it
+    would be answered with everything. Raises UnsupportedError for what OData knows besides.
+    """
     found: dict[str, str] = {}
     for name, text in items:
-        if name in NOT_OFFERED:
-            raise UnsupportedError(f"The feed does not offer {name}.", "Leave it out.")
+        if name in NOT_OFFERED or name.startswith("@"):
+            what = "aliases" if name.startswith("@") else name
+            raise UnsupportedError(f"The feed does not offer {what}.", "Leave it out.")
         if name not in {*allowed, COMPANY}:
-            close = f"${name}" if f"${name}" in OPTIONS else ""
+            close = f"${name}" if f"${name}" in allowed else ""
             hint = f"Did you mean {close}?" if close else f"Known here: {', '.join(allowed)}."
             raise UsageError(f"There is no option {name[:50]!r} here.", hint)
         if name in found:
             raise UsageError(f"{name} is given twice.", "Leave one out.")
         found[name] = text.strip() if name != "$filter" else text
-    if (form := found.get("$format")) and form.split(";")[0].strip().lower() not in JSON_FORMS:
-        raise UsageError("$format offers json only.", "Write $format=json, or leave it out.")
+    if "$format" in found and found["$format"].split(";")[0].strip().lower() not in forms:
+        raise UnsupportedError(f"$format offers {forms[0]} only.", "Leave it out.")
     return found
-
-
-JSON_FORMS = ("json", "application/json")
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class FeedQuestion:
         if self.what == SET:
             return self._page(basis, properties, mark_fits)
         if self.what == f"{SET}/$count":
-            given = read_options(self.items, ("$filter", "$format"))
+            given = read_options(self.items, ("$filter", "$format"), COUNT_FORMS)
             return self._alone(basis, properties, Options(given), limit=0, counted=True)
         key = _key_of(self.what)
         given = read_options(self.items, ("$select", "$format"))
@@ -111,7 +117,7 @@ class FeedQuestion:
         self, basis: Basis, properties: Properties, options: Options, *, limit: int, counted: bool
     ) -> Plan:
         first = _first(basis, properties, options)
-        self.made["select"] = _selected(options, properties) if options.get("$select") else None
+        self.made["select"] = _told_select(options, properties)
         return replace(first, limit=limit, counted=counted, closes=True)
 
     def _page(self, basis: Basis, properties: Properties, mark_fits: MarkFits) -> Plan:
@@ -120,16 +126,17 @@ class FeedQuestion:
         first = _first(basis, properties, options)
         counted = _switch(options, "$count")
         left, place = _number(options, "$top"), None
-        self.made["select"] = _selected(options, properties) if options.get("$select") else None
+        self.made["select"] = _told_select(options, properties)
         self.made["counted"] = counted
         if (token := options.get("$skiptoken")) is not None:
-            place = _place(token, options, basis, mark_fits)
+            fingerprint = options.fingerprint(first.listing.fields)
+            place = _place(token, fingerprint, basis, mark_fits)
             left = place.left
         limit = size if left is None else min(size, left)
         rest = None if left is None else left - limit
         plan = replace(
             first, limit=limit, counted=counted, closes=rest == 0,
-            rest=rest, fingerprint=options.fingerprint,
+            rest=rest, fingerprint=options.fingerprint(first.listing.fields),
         )  # fmt: skip
         if place is None:
             return replace(plan, offset=_number(options, "$skip") or 0)
@@ -169,16 +176,17 @@ def _first(basis: Basis, properties: Properties, options: Options) -> FeedPlan:
     )  # fmt: skip
 
 
-def _place(token: str, options: Options, basis: Basis, mark_fits: MarkFits) -> Place:
+def _place(token: str, fingerprint: str, basis: Basis, mark_fits: MarkFits) -> Place:
     place = read_place(basis.key, token)
     if place is None or place.company != basis.company:
         raise UsageError(
             "This $skiptoken is damaged, or of another company or store.",
             "Begin with the first page.",
         )
-    if place.options != options.fingerprint:
+    if place.options != fingerprint:
         raise UsageError(
-            "This $skiptoken belongs to other options.", "Follow @odata.nextLink as it is."
+            "This $skiptoken belongs to other options, or the company's fields were changed.",
+            "Follow @odata.nextLink as it is, or begin with the first page.",
         )
     begun = Delta(place.company, place.revision, place.mark, 0, 0, NOTHING)
     if place.revision > basis.revision or not mark_fits(begun):
@@ -198,6 +206,11 @@ def _selected(options: Options, properties: Properties) -> tuple[str, ...]:
     return names
 
 
+def _told_select(options: Options, properties: Properties) -> tuple[str, ...] | None:
+    """Return what was asked for by name, None for everything."""
+    return None if options.get("$select") in {None, "*"} else _selected(options, properties)
+
+
 def _order(text: str | None, properties: Properties) -> tuple[Order, ...]:
     """Return what is sorted by, without what changes nothing: the key in its own order."""
     found: list[Order] = []
@@ -206,9 +219,9 @@ def _order(text: str | None, properties: Properties) -> tuple[Order, ...]:
         _known(name, properties)
         if direction not in ([], ["asc"], ["desc"]):
             raise UsageError(f"$orderby cannot be {text!r:.60}.", "Write $orderby=lastname desc")
-        column = properties[name].column
-        if column not in {order.column for order in found}:
-            found.append(Order(column, direction == ["desc"]))
+        order = Order(properties[name].column, direction == ["desc"], properties[name].type == TIME)
+        if (order.column, order.time) not in {(each.column, each.time) for each in found}:
+            found.append(order)
     if len(found) > MOST_ORDERS:
         raise UsageError(f"$orderby names more than {MOST_ORDERS}.", "Sort by fewer.")
     plain = (Order("userid"), Order("courseid"))

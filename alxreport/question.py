@@ -108,8 +108,9 @@ class Plan:
             self.listing.wanted.status, self.listing.since, self.listing.upto, self.limit,
             self.offset, self.after, self.listing.plugin_zone, self.counted,
             self.listing.condition and self.listing.condition.text,
+            [(each.value, each.descending) for each in self.listing.by],
         ]  # fmt: skip
-        return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+        return hashlib.sha256(orjson.dumps(parts, default=str)).hexdigest()
 
     def following(self, key: bytes, page: Slice, total: int) -> str:
         """Return the text of the cursor that asks for the rows after a page."""
@@ -209,7 +210,7 @@ def _mode(
     question: Question, basis: Basis, fields: tuple[str, ...], wanted: Filter, mark_fits: MarkFits
 ) -> tuple[str, Delta | None]:
     """Return the mode of a first page, and the delta it continues."""
-    mode = question.mode or basis.options.sync_mode
+    mode = basis.options.sync_mode if question.mode is None else question.mode
     if question.mode is None and question.since is not None and mode != AUTO:
         mode = INCREMENTAL  # a delta says by itself what is wanted
     if mode not in {FULL, INCREMENTAL, AUTO}:

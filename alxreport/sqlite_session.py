@@ -29,9 +29,6 @@ class SqliteSession:
             isolation_level=None, check_same_thread=False,
         )  # fmt: skip
         self.connection.execute("PRAGMA synchronous = NORMAL")
-        # SQLite's own know the letters of ASCII only.
-        for name, function in (("alx_lower", str.lower), ("alx_upper", str.upper)):
-            self.connection.create_function(name, 1, function, deterministic=True)
         self._path, self._file = path, file_of(path)
 
     def is_current(self) -> bool:
