@@ -231,10 +231,7 @@ def powerbi(
 
     paths = write_texts(output, texts)
     if url is not None:
-        note = (
-            "note: progress-from-api.pq needs 'alxreport serve', which comes with a later version."
-        )
-        typer.echo(f"alxreport: {note}", err=True)
+        typer.echo("alxreport: note: at this address 'alxreport serve' has to answer.", err=True)
     if as_json:
         print_json({"files": [str(path) for path in paths]})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import orjson
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from alxreport.admission import Known, recognised
-from alxreport.errors import AlxError, NotAuthorisedError, UsageError
+from alxreport.errors import AlxError, NotAuthorisedError, UnsupportedError, UsageError
 from alxreport.export import FORMATS, Exported
 from alxreport.export import export as write_export
 from alxreport.http_call import (
@@ -104,6 +105,8 @@ async def export(request: Request) -> Response:
         given = parameters(request, EXPORT_PARAMETERS)
         if form not in FORMATS:
             raise UsageError(f"There is no format {form[:50]!r}.", f"It is one of {_listed()}.")
+        if not _is_written(form):
+            raise UnsupportedError("Parquet is not offered by this server.", "Ask for another.")
         return _question(given, everything=True)
 
     # Written before it is sent: what fails has a status of its own, no transaction waits for a
@@ -112,7 +115,7 @@ async def export(request: Request) -> Response:
 
     def work() -> tuple[Exported, int]:
         out: BinaryIO = file  # type: ignore[assignment]
-        known = form if form in FORMATS else "json"
+        known = form if _is_written(form) else "json"  # refused by ``ask``, after the credential
         done = write_export(here.store, here.settings, who, ask, out, form=known, now=now)
         size = file.tell()
         file.seek(0)
@@ -135,6 +138,10 @@ async def export(request: Request) -> Response:
     pack = form != "parquet" and takes_gzip(request)
     headers |= {"Content-Encoding": "gzip"} if pack else {"Content-Length": str(size)}
     return StreamingResponse(_sent(file, pack=pack), 200, headers, TYPES[form])
+
+
+def _is_written(form: str) -> bool:
+    return form in FORMATS and (form != "parquet" or find_spec("pyarrow") is not None)
 
 
 def _listed() -> str:
@@ -198,10 +205,10 @@ def _told(known: Known) -> dict[str, Any]:
     }
 
 
-def refuse(request: Request, error: AlxError) -> Response:
+def refuse(request: Request, error: AlxError, status: int | None = None) -> Response:
     """Return a refusal as a problem document (RFC 9457), with the command line's error in it."""
     message, hint = in_words_of_http(error)
-    status = status_of(error)
+    status = status_of(error) if status is None else status
     told: dict[str, Any] = {
         "type": "about:blank",
         "title": TITLES.get(status, "Error"),

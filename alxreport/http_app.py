@@ -8,12 +8,25 @@ from pathlib import Path
 
 import orjson
 from starlette.applications import Starlette
+from starlette.datastructures import Address
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from alxreport import __version__, health, http_api, http_dropin, http_odata, metrics, monitor
+from alxreport import (
+    __version__,
+    health,
+    http_api,
+    http_docs,
+    http_dropin,
+    http_odata,
+    metrics,
+    monitor,
+)
 from alxreport.admission import recognised
 from alxreport.cron import next_sync_run
 from alxreport.errors import AlxError, NotAuthorisedError, NotFoundError, UsageError
@@ -24,6 +37,7 @@ from alxreport.http_call import (
     address,
     caller,
     endpoint,
+    is_forwarded,
     office,
     reply,
     token_of,
@@ -33,9 +47,9 @@ from alxreport.records import iso_time
 from alxreport.settings import Settings, load_settings
 from alxreport.snapshots import Snapshot
 
+PEER = "alxreport.peer"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 SERVER_PHP = "/webservice/rest/server.php"
-FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
 def from_config(config: Path | None, debug: bool) -> Starlette:
@@ -54,7 +68,7 @@ def make_app(settings: Settings, *, debug: bool = False) -> Starlette:
         finally:
             opened.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             _get("/", root),
             _get("/healthz", healthz),
@@ -64,12 +78,41 @@ def make_app(settings: Settings, *, debug: bool = False) -> Starlette:
             _get("/api/v1/progress", http_api.progress),
             _get("/api/v1/export", http_api.export),
             _get("/api/v1/company", http_api.company),
+            _get("/api/v1/openapi.json", http_docs.openapi_json),
+            _get("/api/v1/docs", http_docs.page),
+            _get("/api/v1", http_docs.to_page),
+            _get("/api/v1/", http_docs.to_page),
             _get("/odata/v4", _to_odata),
             _get("/odata/v4/{path:path}", http_odata.answer, http_odata.refuse),
         ],
         exception_handlers={HTTPException: _wrong_address},
         lifespan=lifespan,
+        middleware=[Middleware(_NotePeer), *_believed(settings)],
     )  # fmt: skip
+    # Sent to an absolute address, a client would leave the proxy that it came through.
+    app.router.redirect_slashes = False
+    return app
+
+
+class _NotePeer:
+    """Keeps who is at the other end, before a trusted proxy's word takes its place."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            client = scope.get("client")
+            scope[PEER] = Address(*client) if client else None
+        await self._app(scope, receive, send)
+
+
+def _believed(settings: Settings) -> list[Middleware]:
+    """Return what believes the trusted proxies, as each worker finds them configured."""
+    trusted = settings.serve.trusted_proxies
+    if not trusted:
+        return []
+    return [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted))]
 
 
 def _get(path: str, answer: Answer, refuse: Refuse = http_api.refuse) -> Route:
@@ -83,8 +126,8 @@ async def _wrong_address(request: Request, error: Exception) -> Response:
             "There is nothing at this address.", "See /api/v1/docs, or /odata/v4/ for OData."
         )
         return http_api.refuse(request, told)
-    response = http_api.refuse(request, UsageError("This address is not asked in this way."))
-    response.status_code = status
+    wrong = UsageError("This address is not asked in this way.", "Ask it with GET.")
+    response = http_api.refuse(request, wrong, status)
     if isinstance(error, HTTPException) and error.headers:
         response.headers.update(error.headers)
     return response
@@ -141,9 +184,8 @@ async def metrics_text(request: Request) -> Response:
     """Answer the monitor's figures for Prometheus, to those that may see all companies."""
     here, now = office(request), office(request).now()
     # A proxy that is not trusted hides who asks: on this machine it would let everybody in.
-    hidden = any(name in request.headers for name in FORWARDED)
-    proxied = bool(here.settings.serve.trusted_proxies)
-    if (hidden and not proxied) or not allows(here.settings.serve.metrics_from, address(request)):
+    hidden = is_forwarded(request) and request.client == request.scope[PEER]
+    if hidden or not allows(here.settings.serve.metrics_from, address(request)):
         raise NotAuthorisedError(
             "The metrics are for the administrator's addresses only.",
             "Add this one to serve.metrics_from in the configuration.",

@@ -50,6 +50,8 @@ PACKED_FROM = 1_000  # bytes; shorter answers gain nothing
 PACK_LEVEL = 4
 # The credential itself is at fault, so another one may do; elsewhere it is not allowed.
 CREDENTIAL_REASONS = frozenset({"missing", "malformed", "unknown", "expired", "revoked"})
+# What somebody may be who tries what he finds.
+GUESSES = (CREDENTIAL_REASONS | {"company"}) - {"missing"}
 _FLAG = re.compile(r"(?<!alxreport )--(?=[a-z])")
 Result = TypeVar("Result")
 Answer = Callable[[Request], Awaitable[Response]]
@@ -129,7 +131,7 @@ def endpoint(answer: Answer, refuse: Refuse) -> Answer:
         except ClientDisconnect:
             return Response(status_code=400)
         except NotAuthorisedError as error:
-            if error.reason != "missing":
+            if error.reason in GUESSES:
                 await office(request).brakes.hold(address(request))
             return refuse(request, error)
         except StoreError as error:

@@ -87,8 +87,7 @@ def serve(
         partial(from_config, config, debug),
         factory=True, interface="asgi3", lifespan="on", ws="none", http=BoundedProtocol,
         workers=place.workers, log_config=None, access_log=False, server_header=False,
-        proxy_headers=bool(settings.serve.trusted_proxies),
-        forwarded_allow_ips=settings.serve.trusted_proxies,
+        proxy_headers=False,  # the application does that, as it is configured
         limit_concurrency=MOST_CONNECTIONS, backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=STALLED_SECONDS,
         **_tls(settings),
@@ -98,6 +97,8 @@ def serve(
     if place.workers > 1:
         Multiprocess(configured, [listener]).run()
     else:
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # renewing needs a second worker
         uvicorn.Server(configured).run([listener])
 
 

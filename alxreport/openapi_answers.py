@@ -14,11 +14,9 @@ from alxreport.listing import (
     TEXTS,
     TIMES,
 )
-from alxreport.question import AUTO, DEFAULT_LIMIT, FULL, INCREMENTAL
-from alxreport.settings import SYNC_MODES
+from alxreport.question import AUTO, FULL, INCREMENTAL
 
 Schema = dict[str, Any]
-# What a page or an export can be; the company's ``sync_mode`` decides between them.
 ANSWERED_MODES = (FULL, INCREMENTAL)
 ASKED_MODES = (FULL, INCREMENTAL, AUTO)
 SYNCED_AT = "2026-11-22T17:00:03Z"
@@ -146,7 +144,7 @@ def _time(description: str) -> Schema:
 def _company_settings() -> Schema:
     settings = {
         "max_limit": {**INTEGER, "minimum": 1},
-        "sync_mode": {"type": "string", "enum": list(SYNC_MODES)},
+        "sync_mode": {"type": "string", "enum": list(ASKED_MODES)},
         "cache_minutes": dict(COUNT),
     }
     for name, schema in settings.items():
@@ -214,9 +212,9 @@ def record_example() -> dict[str, Any]:
 def page_example() -> dict[str, Any]:
     """Return the first page of several."""
     return {
-        "company": COMPANY, "mode": FULL, "limit": DEFAULT_LIMIT, "offset": 0,
-        "count": DEFAULT_LIMIT, "total": 2412, "next": "CkV2b3pBdm9", "delta": None,
-        "revision": 17, "synced_at": SYNCED_AT, "cached": False, "data": [record_example()],
+        "company": COMPANY, "mode": FULL, "limit": 1, "offset": 0, "count": 1, "total": 2412,
+        "next": "CkV2b3pBdm9", "delta": None, "revision": 17, "synced_at": SYNCED_AT,
+        "cached": False, "data": [record_example()],
     }  # fmt: skip
 
 

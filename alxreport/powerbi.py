@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from alxreport import powerbi_odata as odata
 from alxreport import powerbi_text as text
 from alxreport.errors import UsageError
 
@@ -59,10 +60,11 @@ _URL = re.compile(
     r"(?P<scheme>https?)://"
     r"(?P<host>[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])"
     r"(?P<port>:[0-9]{1,5})?"
-    r"(?P<path>(?:/(?:[a-z0-9._~!$&'()*+,;=:@-]|%[0-9a-f]{2})*)*)",
+    r"(?P<path>(?:/(?:[a-z0-9._~!$&'()*+,;=:-]|%[0-9a-f]{2})*)*)",
     re.IGNORECASE | re.ASCII,
 )
-_ENDPOINT = "/api/v1/progress"
+# What people copy along with the address, and the queries add by themselves.
+_ENDPOINTS = re.compile(r"(/api/v1(/.*)?|/odata/v4(/.*)?|/webservice/rest/server\.php)$")
 _LOCAL = ("localhost", "127.0.0.1")
 _URL_HINT = "Write --url https://reports.example.org, or with a path: https://host.example.org/alx"
 _LARGEST_PORT = 65_535
@@ -84,6 +86,12 @@ def power_query_files(
     base = None if url is None else base_url(url)
     files = {}
     if base is not None:
+        files["progress-from-odata.pq"] = odata.ODATA.substitute(
+            id=int(company.id),
+            url=text_literal(f"{base}{odata.PATH}"),
+            columns=_texts(columns),
+            types=_types(columns, indent=8),
+        )
         files["progress-from-api.pq"] = text.API.substitute(
             id=int(company.id),
             company=text_literal(company.name),
@@ -117,8 +125,8 @@ def base_url(url: str) -> str:
     scheme, host, path = match["scheme"].lower(), match["host"].lower(), match["path"].rstrip("/")
     if scheme == "http" and host not in _LOCAL:
         raise UsageError("--url with http:// would send the token unencrypted.", _URL_HINT)
-    if path.endswith(_ENDPOINT):
-        raise UsageError(f"--url ends with {_ENDPOINT}.", "Leave that out; the query adds it.")
+    if found := _ENDPOINTS.search(path):
+        raise UsageError(f"--url ends with {found[0]}.", "Leave that out; the query adds it.")
     if {"", ".", ".."} & set(path.split("/")[1:]):
         raise UsageError("--url has an empty or a dotted part in its path.", _URL_HINT)
     return f"{scheme}://{host}{match['port'] or ''}{path}"
@@ -158,9 +166,9 @@ def _texts(values: Iterable[str]) -> str:
     return ", ".join(map(text_literal, values))
 
 
-def _types(columns: Sequence[str]) -> str:
+def _types(columns: Sequence[str], indent: int = 12) -> str:
     pairs = (f"{{{text_literal(name)}, {COLUMNS[name].type}}}" for name in columns)
-    return ",\n".join(" " * 12 + pair for pair in pairs)
+    return ",\n".join(" " * indent + pair for pair in pairs)
 
 
 def _of_type(columns: Sequence[str], kind: str) -> list[str]:
@@ -195,7 +203,7 @@ def _how_to(
 ) -> str:
     api = base is not None
     tables = set(text.TABLES.split()) <= set(columns)
-    connect = text.CONNECT_API.substitute(url=base) if api else text.CONNECT_FILE
+    connect = odata.CONNECT.substitute(url=base, path=odata.PATH) if api else text.CONNECT_FILE
     return text.HOW_TO.substitute(
         name=_heading(company.name) or f"Company {int(company.id)}",
         id=int(company.id),
@@ -206,12 +214,13 @@ def _how_to(
         meanings="\n".join(f"| `{name}` | {COLUMNS[name].meaning} |" for name in columns),
         model=text.MODEL_TABLES if tables else text.MODEL_MEASURES,
         dax=_dax(columns),
-        increment=text.INCREMENT_API if api else text.INCREMENT_FILE,
+        increment=odata.INCREMENT if api else text.INCREMENT_FILE,
     )
 
 
 _FILE_MEANINGS = {
-    "progress-from-api.pq": "asks alxreport over HTTP. The simplest; needs a token",
+    "progress-from-odata.pq": "asks alxreport's OData feed. The first choice; needs a token",
+    "progress-from-api.pq": "asks alxreport's API, for where OData is not wanted; needs a token",
     "progress-from-csv.pq": "reads a file of `alxreport export --format csv`",
     "progress-from-json.pq": "reads a file of `alxreport export --format json`",
     "progress-from-parquet.pq": "reads a file of `alxreport export --format parquet`",

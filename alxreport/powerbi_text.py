@@ -233,14 +233,8 @@ many. Make such tables in DAX, not as further queries in Power Query: each query
 from the source anew."""
 MODEL_MEASURES = "These are measures (**Modeling > New measure**)."
 
-CONNECT_API = Template("""\
-5. For HTTP, Power BI asks how to connect. The address is
-   `$url`.
-   Choose **Basic**, not *Anonymous*: user name `alxreport`, password: the token. Apply it to the
-   longest address in the list. If Power BI asks for a privacy level, choose **Organizational**.""")
-
 PREPARE = {
-    True: "3. For a file: change the path in the line `FilePath`. For HTTP: change nothing.",
+    True: "3. For a file: change the path in the line `FilePath`. For OData and HTTP: nothing.",
     False: "3. Change the path in the line `FilePath`.",
 }
 
@@ -252,8 +246,6 @@ SERVICE_API = """
 1. **Publish** to a workspace.
 2. In the service, open the semantic model's **Settings > Data source credentials > Edit
    credentials**: Basic, user name `alxreport`, password: the token, privacy level Organizational.
-   Tick **Skip test connection** if it is offered: the test may ask for the bare address, where
-   there are no data.
 3. **Scheduled refresh**: up to 8 times a day with Power BI Pro, 48 with Premium. alxreport syncs
    once an hour; more often brings nothing new.
 
@@ -261,20 +253,20 @@ The service needs no gateway if it can reach the address from the internet. A fi
 one.
 
 A company has a budget of requests a day (100 unless changed). One load is one request, however many
-pages it has. Power BI Desktop runs a query more than once for previews and loads, so working on the
-report there costs a few requests each time.
+pages it has; the feed's description costs nothing. Power BI Desktop runs a query more than once for
+previews and loads, so working on the report there costs a few requests each time.
 
 ## When a refresh fails
 
-- **401, 403, or Power BI asks for credentials again**: the token is wrong, expired, revoked, or not
-  allowed from the caller's address. Enter a valid one, as in step 2 above.
+- **401, 403, or Power BI asks for credentials again**: the token is wrong, expired, revoked, of
+  another company, or not allowed from the caller's address. Enter a valid one, as in step 2 above.
 - **"The stored token belongs to another company"**: Power BI keeps one token for an address. Enter
-  this company's token.
+  this company's token. The OData query has no such words; it says 403.
 - **429, the budget is used up**: wait for the next day, refresh less often, or ask for a higher
   limit. A refused request costs nothing.
 - **503**: alxreport has not synced this company yet, or the server is not running. Ask whoever runs
   it, then refresh. Power BI tries a few times by itself before it says so.
-- **400, 404, 410**: the message says what to do.
+- **400, 404, 410, 501**: the message says what to do.
 
 After four failures in a row, or one of the credentials, the service switches the schedule off.
 Switch it on again once the cause is gone.
@@ -290,9 +282,6 @@ queries as comments. The service refreshes up to 8 times a day with Power BI Pro
 Without files, over HTTP: ask for `alxreport powerbi --company id:$id --url https://...`
 """)
 
-INCREMENT_API = """\
-alxreport hands out changes by marks of its own, which
-Power BI cannot keep from one refresh to the next, and it has no filter by date."""
 INCREMENT_FILE = "A file holds every row and no history."
 
 # Tables and measures, each with the columns that it needs.

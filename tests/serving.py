@@ -96,8 +96,7 @@ class Serving(Client):
         configured = uvicorn.Config(
             self.app, lifespan="on", ws="none", http=BoundedProtocol, log_config=None,
             access_log=False, server_header=False, timeout_graceful_shutdown=5,
-            proxy_headers=bool(settings.serve.trusted_proxies),
-            forwarded_allow_ips=settings.serve.trusted_proxies,
+            proxy_headers=False,
         )  # fmt: skip
         self.server = uvicorn.Server(configured)
         self._thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)

@@ -6,21 +6,27 @@ import ast
 import re
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote, urljoin
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from alxreport import listing, powerbi, powerbi_text
+from alxreport import listing, powerbi, powerbi_odata, powerbi_text
+from alxreport.company_admin import company_fields, power_bi
 from alxreport.errors import UsageError
 from alxreport.powerbi import COLUMNS, CompanyName, base_url, power_query_files, text_literal
+
+from .asking import Desk, people
+from .serving import Client, basic, serving
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "power-bi.md"
 URL = "https://reports.example.org"
 ACME = CompanyName(3, "acme", "Acme Ltd")
-API, CSV = "progress-from-api.pq", "progress-from-csv.pq"
+ODATA, API, CSV = "progress-from-odata.pq", "progress-from-api.pq", "progress-from-csv.pq"
 JSON, PARQUET, HOW_TO = "progress-from-json.pq", "progress-from-parquet.pq", "how-to.md"
-QUERIES = (API, CSV, JSON, PARQUET)
+QUERIES = (ODATA, API, CSV, JSON, PARQUET)
+FEED = f"{URL}/odata/v4/"
 NAMES = (
     'Müller "& Söhne" GmbH', "a #(cr) #(zz) #(#( ##", "x */ let in // y\n in null", '"', "", "#(lf",
     "עברית \u202e abc \u2066", "\x00\x85\u2028\ufeff", "\ud800", "\U0010ffff\U000e0041", "C:\\n\\",
@@ -121,8 +127,9 @@ def listed(found, name):
 
 
 def types(found):
-    """Return the columns with their types, in order, from the last step."""
-    words = " ".join(token.text for token in bound(found, "Typed"))
+    """Return the columns with their types, in order, from the last step or the list before it."""
+    names = {token.text for token in found}
+    words = " ".join(token.text for token in bound(found, "Types" if "Types" in names else "Typed"))
     return dict(re.findall(r'{ "(\w+)" , (type \w+|\w+\.\w+) }', words))
 
 
@@ -149,7 +156,7 @@ def test_the_check_finds_a_text_that_is_none(literal):
 
 
 def test_the_files():
-    assert set(files()) == {*QUERIES, HOW_TO}
+    assert tuple(files()) == (*QUERIES, HOW_TO)  # the first choice first
     assert set(files(url=None)) == {CSV, JSON, PARQUET, HOW_TO}
 
 
@@ -211,7 +218,7 @@ def test_a_literal_keeps_the_order_of_the_line(name):
 @given(name=names, shortname=names)
 def test_a_name_changes_one_literal_and_one_heading(name, shortname):
     made, plain = files(company=CompanyName(3, shortname, name)), files()
-    for query in (CSV, JSON, PARQUET):
+    for query in (ODATA, CSV, JSON, PARQUET):
         assert made[query] == plain[query]
     one, other = tokens(made[API]), tokens(plain[API])
     assert len(one) == len(other)
@@ -240,18 +247,38 @@ def test_the_heading(name, heading):
     assert made.split("\n")[0] == heading
 
 
-# The query over HTTP
+# The queries over OData and over HTTP
 
 
 @pytest.mark.parametrize("url", [URL, "https://[::1]:8443/a/b%20c(x)", "http://localhost:8080/alx"])
-def test_the_address_is_one_constant(url):
-    found = code(files(url=url)[API])
-    (call,) = [place for place, token in enumerate(found) if token.text == "Web.Contents"]
+@pytest.mark.parametrize(
+    ("name", "function", "path", "then"),
+    [(API, "Web.Contents", "", ", ["), (ODATA, "OData.Feed", "/odata/v4/", ", null , [")],
+)
+def test_the_address_is_one_constant(url, name, function, path, then):
+    found = code(files(url=url)[name])
+    (call,) = [place for place, token in enumerate(found) if token.text == function]
     assert found[call + 1].text == "("
-    assert value(found[call + 2]) == url
-    assert found[call + 3].text == ","
-    assert found[call + 4].text == "["
-    assert [value(t) for t in found if t.kind == "string"].count(url) == 1
+    assert value(found[call + 2]) == url + path
+    assert " ".join(token.text for token in found[call + 3 :]).startswith(then)
+    assert [value(t) for t in found if t.kind == "string"].count(url + path) == 1
+
+
+def test_what_is_asked_of_the_feed():
+    found = code(files()[ODATA])
+    words = " ".join(token.text for token in found)
+    assert (
+        'null , [ Implementation = "2.0" , ODataVersion = 4 , Query = [ company = "id:3" ] ] )'
+    ) in words
+    assert 'Progress = Feed { [ Name = "Progress" , Signature = "table" ] } [ Data ]' in words
+    assert "Table.SelectRows ( Progress , each [ companyid ] = 3 ) else Progress" in words
+    assert "Selected = Table.SelectColumns ( Own , Shown )" in words
+
+
+def test_the_feed_is_converted_only_where_a_column_is_missing():
+    words = " ".join(token.text for token in code(files()[ODATA]))
+    assert "Typed = if List.IsEmpty ( Hidden ) then Selected else Table.Tran" in words
+    assert "List.Select ( Types , each List.Contains ( Hidden , _ { 0 } ) )" in words
 
 
 def test_what_is_asked_for():
@@ -268,6 +295,8 @@ def test_what_is_asked_for():
 
 
 def test_credential_prompts_are_left_alone():
+    feed = {token.text for token in code(files()[ODATA])}
+    assert not feed & {"Headers", "ApiKeyName", "try", "401", "403", "503"}
     found = code(files()[API])
     words = {token.text for token in found}
     assert not words & {"Headers", "ApiKeyName", "Content", "401", "403", "503"}
@@ -307,7 +336,9 @@ def test_addresses(given_url, expected):
         "https://host:0", "https://host:65536", "https://host:99999", "https://host:x",
         "https://ho st", "https://host/a b", "https://host/%zz", 'https://host/"', "https://host\n",
         "https://host/a//b", "https://host/../a", "https://host/api/v1/progress", "https://hóst",
-        "https://host/api/v1/progress/", "https://host\\a", "https://-host", "http://[::1]/",
+        "https://host/api/v1/progress/", "https://host\\a", "https://host/api/v1/company",
+        "https://host/odata/v4", "https://host/odata/v4/", "https://host/alx/odata/v4/Progress",
+        "https://host/webservice/rest/server.php", "https://-host", "http://[::1]/",
         "//user:S3cret@host", "https://user:S3cret@host?token=S3cret#S3cret",
     ],
 )  # fmt: skip
@@ -319,6 +350,7 @@ def test_addresses_that_power_bi_cannot_use(url):
 
 
 @given(url=st.one_of(st.text(), st.from_regex(r"https?://[a-z@:/.?#\"%]{1,20}", fullmatch=True)))
+@example("https://host/@")
 def test_any_address_is_refused_or_sound(url):
     try:
         made = files(url=url)
@@ -326,6 +358,7 @@ def test_any_address_is_refused_or_sound(url):
         return
     assert re.fullmatch(r"https?://[^\s\"?#@]*[^\s\"?#@/]", base_url(url))
     check(made[API])
+    check(made[ODATA])
 
 
 # The queries over files
@@ -341,7 +374,11 @@ def test_csv_is_read_as_it_is_written():
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_numbers_are_read_in_one_language(name):
-    assert value(bound(code(files()[name]), "Typed")[-2]) == "en-US"
+    found = code(files()[name])
+    (call,) = [place for place, token in enumerate(found)
+               if token.text == "Table.TransformColumnTypes"]  # fmt: skip
+    (word,) = [value(token) for token in found[call:] if token == ("string", '"en-US"')]
+    assert found[-4:-2] == [("string", f'"{word}"'), ("bracket", ")")]
 
 
 def test_the_apostrophe_of_export_is_taken_away():
@@ -442,7 +479,7 @@ def test_the_page_of_the_documentation():
         assert dax.strip() in text
 
 
-@pytest.mark.parametrize("module", [powerbi, powerbi_text])
+@pytest.mark.parametrize("module", [powerbi, powerbi_odata, powerbi_text])
 def test_nothing_is_read_or_written(module):
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     imported = {
@@ -457,3 +494,83 @@ def test_nothing_is_read_or_written(module):
         "__future__", "collections.abc", "dataclasses", "re", "string", "typing", "unicodedata",
         "alxreport", "alxreport.errors",
     }  # fmt: skip
+
+
+# What the query of the feed asks, asked of the server
+
+
+class Feed:
+    """Asks as Power BI does, with what stands in a query."""
+
+    def __init__(self, client: Client, query: str, token: str) -> None:
+        found = code(query)
+        words = " ".join(token.text for token in found)
+        (company,) = re.findall(r'Query = \[ company = "([^"]+)" \]', words)
+        self.columns = listed(found, "Columns")
+        self._client, self._token = client, token
+        self._query = f"company={quote(company)}"
+
+    def get(self, path, options=""):
+        more = f"&{options}" if options else ""
+        return self._client.ask(
+            "GET", f"/odata/v4/{path}?{self._query}{more}", Authorization=basic(self._token)
+        )
+
+    def rows(self, options=""):
+        got, rows = self.get("Progress", options), []
+        while True:
+            assert got.status == 200, got.body
+            rows += got.json()["value"]
+            if (link := got.json().get("@odata.nextLink")) is None:
+                return rows
+            path = urljoin("/odata/v4/Progress", link)
+            got = self._client.ask("GET", path, Authorization=basic(self._token))
+
+
+def feed_of(desk: Desk, client: Client, company: str, token: str) -> Feed:
+    made = power_bi(desk.store, desk.settings, company, URL, desk.now)
+    return Feed(client, made[ODATA], token)
+
+
+def test_the_feed_gives_what_the_query_names(local):
+    people(local)
+    desk = local
+    with serving(desk.settings) as client:
+        client.clock = desk.now
+        feed = feed_of(desk, client, "acme", desk.token("acme"))
+        chosen = f"$select={','.join(feed.columns)}"
+        rows = feed.rows(chosen)
+        assert [tuple(row) for row in rows] == [tuple(feed.columns)] * len(rows)
+        assert len(rows) == desk.page(None, company="acme").head["total"] > 0
+        begun = quote("status ne 'not_started'")
+        started = feed.rows(f"{chosen}&$filter={begun}")
+        assert started == [row for row in rows if row["status"] != "not_started"]
+        since = "created_at ge 2000-01-01T00:00:00Z and created_at lt 2100-01-01T00:00:00Z"
+        assert feed.rows(f"{chosen}&$filter={quote(since)}") == rows
+        company_fields(desk.store, desk.settings, "acme", desk.now, show=["companyid"])
+        feed = feed_of(desk, client, "acme", desk.token("acme"))
+        assert "companyid" in feed.columns
+        number = rows and feed.rows("$top=1")[0]["companyid"]
+        assert len(feed.rows(f"{chosen}&$filter=companyid%20eq%20{number}")) == len(rows)
+
+
+def test_the_feed_fills_no_report_with_another_companys_rows(local):
+    people(local)
+    with serving(local.settings) as client:
+        client.clock = local.now
+        ours, others = local.token("acme"), local.token("beta")
+        feed = feed_of(local, client, "acme", others)
+        for path in ("", "$metadata", "Progress", "Progress/$count"):
+            got = feed.get(path)
+            assert got.status == 403, path
+            assert b"beta" not in got.body
+        first = feed_of(local, client, "acme", ours)
+        # The next page is refused too, for its address repeats the company.
+        link = client.ask(
+            "GET", "/odata/v4/Progress?company=acme", Authorization=basic(ours),
+            Prefer="odata.maxpagesize=1",
+        ).json()["@odata.nextLink"]  # fmt: skip
+        path = urljoin("/odata/v4/Progress", link)
+        assert client.ask("GET", path, Authorization=basic(ours)).status == 200
+        assert client.ask("GET", path, Authorization=basic(others)).status == 403
+        assert first.rows()

@@ -58,6 +58,14 @@ def test_it_says_where_and_stops_when_told(config: Path, desk: Desk) -> None:
     assert [row["endpoint"] for row in desk.log()] == ["api"]
 
 
+def test_one_worker_is_not_renewed_and_not_ended(config: Path) -> None:
+    with command(config) as server:
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert server.get("/").status == 200
+        assert server.stop()[0] == 0
+
+
 def test_ctrl_c_ends_it_with_130(config: Path) -> None:
     with command(config) as server:
         code, said = server.stop(signal.SIGINT)

@@ -425,6 +425,13 @@ def test_metrics(shop: Shop) -> None:
         hidden = shop.server.get("/metrics", headers={header: "203.0.113.7"})
         assert hidden.status == 403
         assert b"acme" not in hidden.body
+    for trusted, local in ((["192.0.2.1"], 403), (["127.0.0.1"], 200)):
+        serve = replace(shop.desk.settings.serve, trusted_proxies=trusted)
+        with serving(replace(shop.desk.settings, serve=serve)) as behind:
+            far, near = {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "127.0.0.1"}
+            assert behind.get("/metrics", headers=far).status == 403
+            assert behind.get("/metrics", headers=near).status == local
+            assert behind.get("/metrics").status == 200
     shop.configure("serve", metrics_from=["10.0.0.0/8"])
     assert shop.server.get("/metrics").status == 403
 
@@ -443,7 +450,9 @@ def test_other_addresses(shop: Shop) -> None:
         assert got.status == 404, path
         assert got.json()["error"]["hint"]
     assert shop.server.get("/odata/v4/Nothing", shop.token).status == 404
-    assert shop.server.ask("POST", "/api/v1/progress").status == 405
+    wrong = shop.server.ask("POST", "/api/v1/progress")
+    assert (wrong.status, wrong.json()["status"]) == (405, 405)
+    assert set(wrong.headers["allow"].split(", ")) == {"GET", "HEAD"}
     moved = shop.server.get("/odata/v4?company=acme")
     assert (moved.status, moved.headers["location"]) == (307, "v4/?company=acme")
 
