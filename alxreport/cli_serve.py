@@ -42,6 +42,7 @@ def serve(
         )
     from alxreport.http_server import Place, listen
     from alxreport.http_server import serve as run
+    from alxreport.rate_limit import zone
     from alxreport.sessions import open_requests
 
     settings = read_settings(context, config)
@@ -51,6 +52,7 @@ def serve(
         chosen.port if port is None else port,
         chosen.workers if workers is None else workers,
     )
+    zone(settings.requests.timezone)
     open_requests(settings.store).close()  # what is wrong with it is told before anybody calls
     listener = listen(place)
     scheme = "https" if chosen.tls_cert else "http"

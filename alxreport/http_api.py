@@ -31,7 +31,7 @@ from alxreport.http_call import (
     whole_number,
 )
 from alxreport.listing import parse_fields, parse_filter
-from alxreport.openapi import EXPORT_PARAMETERS, PAGE_PARAMETERS
+from alxreport.openapi import COMPANY_PARAMETERS, EXPORT_PARAMETERS, PAGE_PARAMETERS
 from alxreport.query import Page, query_page
 from alxreport.question import Question
 from alxreport.records import iso_time
@@ -176,7 +176,7 @@ async def company(request: Request) -> Response:
 
     def work() -> dict[str, Any]:
         with recognised(here.store, here.settings, who, now) as known:
-            parameters(request, ("company",))
+            parameters(request, COMPANY_PARAMETERS)
             request.state.budget = known.budget
             return _told(known)
 

@@ -25,6 +25,7 @@ from alxreport.cache import Memory
 from alxreport.errors import (
     AlxError,
     BusyError,
+    ConfigError,
     DatabaseError,
     NotAuthorisedError,
     NotFoundError,
@@ -50,8 +51,8 @@ PACKED_FROM = 1_000  # bytes; shorter answers gain nothing
 PACK_LEVEL = 4
 # The credential itself is at fault, so another one may do; elsewhere it is not allowed.
 CREDENTIAL_REASONS = frozenset({"missing", "malformed", "unknown", "expired", "revoked"})
-# What somebody may be who tries what he finds.
-GUESSES = (CREDENTIAL_REASONS | {"company"}) - {"missing"}
+# Who guesses tokens is refused for one of these.
+GUESSES = CREDENTIAL_REASONS - {"missing"}
 _FLAG = re.compile(r"(?<!alxreport )--(?=[a-z])")
 Result = TypeVar("Result")
 Answer = Callable[[Request], Awaitable[Response]]
@@ -134,7 +135,7 @@ def endpoint(answer: Answer, refuse: Refuse) -> Answer:
             if error.reason in GUESSES:
                 await office(request).brakes.hold(address(request))
             return refuse(request, error)
-        except StoreError as error:
+        except (StoreError, ConfigError) as error:
             # What it says is for who runs the server: it may name a host or a file.
             sys.stderr.write(f"alxreport: {request.url.path}: {error.message}\n")
             return refuse(request, StoreError("The data cannot be read now.", "Try again later."))
@@ -258,6 +259,7 @@ def refusal_headers(response: Response, error: AlxError, now: int) -> Response:
     """Add what a client needs to do better: a challenge, or when to come back."""
     headers = response.headers
     headers["Cache-Control"] = "no-store"
+    headers["X-Content-Type-Options"] = "nosniff"
     if status_of(error) == 401:
         headers.append("WWW-Authenticate", 'Basic realm="alxreport", charset="UTF-8"')
         headers.append("WWW-Authenticate", 'Bearer realm="alxreport"')
