@@ -70,20 +70,11 @@ def make_app(settings: Settings, *, debug: bool = False) -> Starlette:
 
     app = Starlette(
         routes=[
-            _get("/", root),
             _get("/healthz", healthz),
             _get("/metrics", metrics_text),
-            Route(SERVER_PHP, endpoint(http_dropin.server_php, http_dropin.refuse),
-                  methods=["GET", "POST"]),
-            _get("/api/v1/progress", http_api.progress),
-            _get("/api/v1/export", http_api.export),
-            _get("/api/v1/company", http_api.company),
-            _get("/api/v1/openapi.json", http_docs.openapi_json),
-            _get("/api/v1/docs", http_docs.page),
-            _get("/api/v1", http_docs.to_page),
-            _get("/api/v1/", http_docs.to_page),
-            _get("/odata/v4", _to_odata),
-            _get("/odata/v4/{path:path}", http_odata.answer, http_odata.refuse),
+            *_asked_at(""),
+            # The same for one company by name: Power BI keeps one credential for an address.
+            *_asked_at("/company/{company}"),
         ],
         exception_handlers={HTTPException: _wrong_address},
         lifespan=lifespan,
@@ -113,6 +104,24 @@ def _believed(settings: Settings) -> list[Middleware]:
     if not trusted:
         return []
     return [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted))]
+
+
+def _asked_at(start: str) -> list[Route]:
+    """Return the addresses at which rows are asked for, behind the beginning of a path."""
+    plugin = endpoint(http_dropin.server_php, http_dropin.refuse)
+    return [
+        _get(f"{start}/", root),
+        Route(f"{start}{SERVER_PHP}", plugin, methods=["GET", "POST"]),
+        _get(f"{start}/api/v1/progress", http_api.progress),
+        _get(f"{start}/api/v1/export", http_api.export),
+        _get(f"{start}/api/v1/company", http_api.company),
+        _get(f"{start}/api/v1/openapi.json", http_docs.openapi_json),
+        _get(f"{start}/api/v1/docs", http_docs.page),
+        _get(f"{start}/api/v1", http_docs.to_page),
+        _get(f"{start}/api/v1/", http_docs.to_page),
+        _get(f"{start}/odata/v4", _to_odata),
+        _get(f"{start}/odata/v4/{{path:path}}", http_odata.answer, http_odata.refuse),
+    ]
 
 
 def _get(path: str, answer: Answer, refuse: Refuse = http_api.refuse) -> Route:

@@ -161,7 +161,15 @@ def address(request: Request) -> str:
 
 
 def caller(request: Request, name: str, token: str, company: str | None = None) -> Caller:
-    """Return who asks; over HTTP nobody is the local operator."""
+    """Return who asks; over HTTP nobody is the local operator.
+
+    The company that the address names has to be the token's, and one that a parameter names.
+    """
+    placed = request.path_params.get("company")
+    if placed is not None and company not in {None, placed}:
+        company = f"{placed}, {company}"  # both cannot be meant, and no company is called so
+    elif placed is not None:
+        company = placed
     office(request).warn_of_proxy(request)
     agent = request.headers.get("user-agent", "")
     return Caller(name, address(request), agent, token, company)

@@ -84,18 +84,19 @@ def power_query_files(
     if max_limit < 1:
         raise UsageError("A page needs at least one row.", "Set max_limit to 1 or more.")
     base = None if url is None else base_url(url)
+    own = f"{base}/company/id:{int(company.id)}"
     files = {}
     if base is not None:
         files["progress-from-odata.pq"] = odata.ODATA.substitute(
             id=int(company.id),
-            url=text_literal(f"{base}{odata.PATH}"),
+            url=text_literal(f"{own}{odata.PATH}"),
             columns=_texts(columns),
             types=_types(columns, indent=8),
         )
         files["progress-from-api.pq"] = text.API.substitute(
             id=int(company.id),
             company=text_literal(company.name),
-            url=text_literal(base),
+            url=text_literal(own),
             limit=int(max_limit),
             columns=_texts(columns),
             types=_types(columns),
@@ -203,7 +204,11 @@ def _how_to(
 ) -> str:
     api = base is not None
     tables = set(text.TABLES.split()) <= set(columns)
-    connect = odata.CONNECT.substitute(url=base, path=odata.PATH) if api else text.CONNECT_FILE
+    connect = (
+        odata.CONNECT.substitute(url=f"{base}/company/id:{int(company.id)}", path=odata.PATH)
+        if api
+        else text.CONNECT_FILE
+    )
     return text.HOW_TO.substitute(
         name=_heading(company.name) or f"Company {int(company.id)}",
         id=int(company.id),

@@ -49,8 +49,8 @@ let
             Status = Value.Metadata(Response)[Response.Status],
             Page = if Status = 200 then Json.Document(Body) else error Problem(Status, Body)
         in
-            // Power BI keeps one token for an address: without this, a token of another company
-            // would fill this report with that company's learners.
+            // The address names the company, so that another one's token is refused; this is
+            // looked at once more here.
             if Page[company][id] = $id then
                 Page
             else

@@ -253,7 +253,10 @@ def test_the_heading(name, heading):
 @pytest.mark.parametrize("url", [URL, "https://[::1]:8443/a/b%20c(x)", "http://localhost:8080/alx"])
 @pytest.mark.parametrize(
     ("name", "function", "path", "then"),
-    [(API, "Web.Contents", "", ", ["), (ODATA, "OData.Feed", "/odata/v4/", ", null , [")],
+    [
+        (API, "Web.Contents", "/company/id:3", ", ["),
+        (ODATA, "OData.Feed", "/company/id:3/odata/v4/", ", null , ["),
+    ],
 )
 def test_the_address_is_one_constant(url, name, function, path, then):
     found = code(files(url=url)[name])
@@ -267,9 +270,7 @@ def test_the_address_is_one_constant(url, name, function, path, then):
 def test_what_is_asked_of_the_feed():
     found = code(files()[ODATA])
     words = " ".join(token.text for token in found)
-    assert (
-        'null , [ Implementation = "2.0" , ODataVersion = 4 , Query = [ company = "id:3" ] ] )'
-    ) in words
+    assert 'null , [ Implementation = "2.0" , ODataVersion = 4 ] )' in words
     assert 'Progress = Feed { [ Name = "Progress" , Signature = "table" ] } [ Data ]' in words
     assert "Table.SelectRows ( Progress , each [ companyid ] = 3 ) else Progress" in words
     assert "Selected = Table.SelectColumns ( Own , Shown )" in words
@@ -504,17 +505,14 @@ class Feed:
 
     def __init__(self, client: Client, query: str, token: str) -> None:
         found = code(query)
-        words = " ".join(token.text for token in found)
-        (company,) = re.findall(r'Query = \[ company = "([^"]+)" \]', words)
+        (call,) = [place for place, token in enumerate(found) if token.text == "OData.Feed"]
+        self.root = value(found[call + 2]).removeprefix(URL)
         self.columns = listed(found, "Columns")
         self._client, self._token = client, token
-        self._query = f"company={quote(company)}"
 
     def get(self, path, options=""):
-        more = f"&{options}" if options else ""
-        return self._client.ask(
-            "GET", f"/odata/v4/{path}?{self._query}{more}", Authorization=basic(self._token)
-        )
+        more = f"?{options}" if options else ""
+        return self._client.ask("GET", f"{self.root}{path}{more}", Authorization=basic(self._token))
 
     def rows(self, options=""):
         got, rows = self.get("Progress", options), []
@@ -523,7 +521,7 @@ class Feed:
             rows += got.json()["value"]
             if (link := got.json().get("@odata.nextLink")) is None:
                 return rows
-            path = urljoin("/odata/v4/Progress", link)
+            path = urljoin(f"{self.root}Progress", link)
             got = self._client.ask("GET", path, Authorization=basic(self._token))
 
 
@@ -565,12 +563,12 @@ def test_the_feed_fills_no_report_with_another_companys_rows(local):
             assert got.status == 403, path
             assert b"beta" not in got.body
         first = feed_of(local, client, "acme", ours)
-        # The next page is refused too, for its address repeats the company.
+        # The next page is refused too, for its address names the company.
+        assert first.root.startswith("/company/id:")
         link = client.ask(
-            "GET", "/odata/v4/Progress?company=acme", Authorization=basic(ours),
-            Prefer="odata.maxpagesize=1",
-        ).json()["@odata.nextLink"]  # fmt: skip
-        path = urljoin("/odata/v4/Progress", link)
+            "GET", f"{first.root}Progress", Authorization=basic(ours), Prefer="odata.maxpagesize=1"
+        ).json()["@odata.nextLink"]
+        path = urljoin(f"{first.root}Progress", link)
         assert client.ask("GET", path, Authorization=basic(ours)).status == 200
         assert client.ask("GET", path, Authorization=basic(others)).status == 403
         assert first.rows()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,7 +26,7 @@ from alxreport.switch import set_switch
 from .asking import Desk, open_desk
 from .crowd import add_crowd
 from .moodle_site import NOW
-from .serving import SERVER_PHP, Got, Serving, basic, serving
+from .serving import FUNCTION, SERVER_PHP, Got, Serving, basic, serving
 
 HOUR = 3_600
 
@@ -350,6 +350,48 @@ def test_a_paging_loop_as_power_query_makes_it_with_a_sync_in_the_middle(shop: S
     shop.server.settle()
     assert [row["calls"] for row in shop.desk.rows("usage")] == [1]
     assert page["delta"]
+
+
+@pytest.mark.parametrize("name", ["acme", "ACME", "1", "id:1", "id%3A1"])
+def test_the_address_may_name_the_company(shop: Shop, name: str) -> None:
+    beta = shop.desk.token("beta")
+    paths = ("api/v1/progress", "api/v1/export", "api/v1/company", "odata/v4/", "",
+             "odata/v4/$metadata", "odata/v4/Progress", "odata/v4/Progress/$count")  # fmt: skip
+    for path in paths:
+        at = f"/company/{name}/{path}"
+        assert shop.server.get(at, shop.token).status == 200, at
+        refused = shop.server.get(at, beta)
+        assert refused.status == 403, at
+        assert b"beta" not in refused.body
+        if path:  # said twice is said once, and cannot be two
+            assert shop.server.get(at, shop.token, company=name.replace("%3A", ":")).status == 200
+            for other in ("beta", "nobody", ""):
+                assert shop.server.get(at, shop.token, company=other).status == 403, (at, other)
+                assert shop.server.get(at, beta, company=other).status == 403, (at, other)
+
+
+def test_the_plugins_address_for_one_company(shop: Shop) -> None:
+    form = f"wsfunction={FUNCTION}&moodlewsrestformat=json&wstoken="
+    kind = "application/x-www-form-urlencoded"
+    told = []
+    for token in (shop.token, shop.desk.token("beta")):
+        at = f"/company/acme{SERVER_PHP}"
+        got = shop.server.ask("POST", at, (form + token).encode(), Content_Type=kind)
+        told.append(got.json())
+    assert len(told[0]) == 20
+    assert told[1]["errorcode"] == "accessexception"
+
+
+def test_links_stay_below_the_companys_address(shop: Shop) -> None:
+    headers = {"Prefer": "odata.maxpagesize=3"}
+    page = shop.server.get("/company/acme/odata/v4/Progress", shop.token, headers=headers).json()
+    link = urljoin("/company/acme/odata/v4/Progress", page["@odata.nextLink"])
+    assert link.startswith("/company/acme/odata/v4/Progress?")
+    assert shop.server.get(link, shop.token).json()["value"]
+    moved = shop.server.get("/company/acme/odata/v4")
+    assert urljoin("/company/acme/odata/v4", moved.headers["location"]) == (
+        "/company/acme/odata/v4/"
+    )
 
 
 # Health and metrics
