@@ -16,19 +16,15 @@ from alxreport.admission import Known, recognised
 from alxreport.errors import AlxError, NotAuthorisedError, UnsupportedError, UsageError
 from alxreport.export import FORMATS, Exported
 from alxreport.export import export as write_export
-from alxreport.http_call import (
+from alxreport.http_call import caller, office, parameters, token_of, whole_number
+from alxreport.http_reply import (
     budget_headers,
-    caller,
     in_words_of_http,
-    office,
     packing,
-    parameters,
     refusal_headers,
     reply,
     status_of,
     takes_gzip,
-    token_of,
-    whole_number,
 )
 from alxreport.listing import parse_fields, parse_filter
 from alxreport.openapi import COMPANY_PARAMETERS, EXPORT_PARAMETERS, PAGE_PARAMETERS

@@ -39,9 +39,9 @@ from alxreport.http_call import (
     endpoint,
     is_forwarded,
     office,
-    reply,
     token_of,
 )
+from alxreport.http_reply import reply
 from alxreport.networks import allows
 from alxreport.records import iso_time
 from alxreport.settings import Settings, load_settings

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from alxreport import __version__, openapi_html
-from alxreport.http_call import reply
+from alxreport.http_reply import reply
 from alxreport.openapi import document
 
 # It changes with the version only.

@@ -20,15 +20,8 @@ from alxreport.errors import (
     RateLimitError,
     UsageError,
 )
-from alxreport.http_call import (
-    CREDENTIAL_REASONS,
-    MOST_PARAMETERS,
-    budget_headers,
-    caller,
-    office,
-    refusal_headers,
-    reply,
-)
+from alxreport.http_call import CREDENTIAL_REASONS, MOST_PARAMETERS, caller, office
+from alxreport.http_reply import budget_headers, refusal_headers, reply
 from alxreport.plugin_question import (
     SETTINGS_OF_MOODLE,
     MoodleRefusal,

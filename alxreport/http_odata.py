@@ -7,17 +7,8 @@ from starlette.responses import Response
 
 from alxreport import odata
 from alxreport.errors import AlxError
-from alxreport.http_call import (
-    budget_headers,
-    caller,
-    in_words_of_http,
-    office,
-    query_items,
-    refusal_headers,
-    reply,
-    status_of,
-    token_of,
-)
+from alxreport.http_call import caller, office, query_items, token_of
+from alxreport.http_reply import budget_headers, in_words_of_http, refusal_headers, reply, status_of
 
 JSON = "application/json"
 

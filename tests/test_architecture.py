@@ -35,7 +35,7 @@ LAYERS = {
     " token_admin"
     " company_admin limit_admin cron cron_judge gathering monitor alerts telling",
     FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_monitor cli_tokens"
-    " cli_serve http_app http_api http_brakes http_call http_docs http_dropin http_odata"
+    " cli_serve http_app http_api http_brakes http_call http_docs http_dropin http_odata http_reply"
     " http_protocol http_server"
     " command_group views cron_views request_views monitor_views alert_views"
     " terminal_charts terminal_tables terminal_text __main__",

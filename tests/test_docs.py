@@ -21,6 +21,7 @@ from alxreport import (
     http_call,
     http_dropin,
     http_protocol,
+    http_reply,
     http_server,
     odata_filter,
     odata_model,
@@ -177,7 +178,7 @@ def test_every_status_is_explained():
     told = {int(number) for row in re.findall(r"^\| ([0-9, ]+) \|", DOCS["http.md"], re.MULTILINE)
             for number in row.split(", ")}  # fmt: skip
     # Those of errors and of the protocol; 401, 403 and 500 come from no table.
-    made = {status for _kind, status in http_call._STATUS} | {401, 403, 500}
+    made = {status for _kind, status in http_reply._STATUS} | {401, 403, 500}
     made |= set(http_api.TITLES) | {200, 304, 307, 408, 413, 414, 431}
     assert made == told
 
@@ -198,7 +199,7 @@ def test_every_status_is_explained():
         f"{http_server.KEEP_ALIVE_SECONDS} between two requests",
         f"is cut off after {http_server.STALLED_SECONDS} seconds",
         f"up to {http_api.SPOOLED_BYTES // 1_000_000} MB",
-        f"more than {http_call.PACKED_FROM:,} bytes",
+        f"more than {http_reply.PACKED_FROM:,} bytes",
     ],
 )
 def test_the_limits_are_those_of_the_program(limit):

@@ -15,16 +15,9 @@ from alxreport.errors import StoreError
 from alxreport.group_commit import GroupStore
 from alxreport.sessions import Session, Store
 
-from .asking import Desk, open_desk
-from .conftest import Backend
+from .asking import Desk
 
 Work = Callable[[Session], None]
-
-
-@pytest.fixture
-def desk(backend: Backend, tmp_path: Any) -> Iterator[Desk]:
-    with open_desk(tmp_path, backend.new_url()) as made:
-        yield made
 
 
 @pytest.fixture

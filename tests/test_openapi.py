@@ -13,7 +13,7 @@ import pytest
 from jsonschema import ValidationError
 from openapi_spec_validator import validate
 
-from alxreport import __version__, http_call
+from alxreport import __version__, http_reply
 from alxreport.company_admin import company_fields
 from alxreport.errors import NotAuthorisedError
 from alxreport.export import FORMATS
@@ -81,7 +81,7 @@ def test_the_document_says_what_the_code_says():
         for kind in each.kinds:
             if kind is not NotAuthorisedError:
                 made = kind.__new__(kind)
-                assert http_call.status_of(made) == each.status
+                assert http_reply.status_of(made) == each.status
         if each.kinds:
             assert SENT_TITLES[each.status] == each.title
     assert f"{LARGEST_URL:,} bytes" in followed(responses(PROGRESS)["414"])["description"]
