@@ -11,7 +11,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
-from alxreport import company_settings, rate_limit, reporting_table, request_log, tokens
+from alxreport import (
+    company_settings,
+    credentials,
+    rate_limit,
+    reporting_table,
+    request_log,
+    tokens,
+)
 from alxreport.companies import find_company
 from alxreport.company_options import CompanyOptions, company_options
 from alxreport.errors import (
@@ -23,7 +30,6 @@ from alxreport.errors import (
     UsageError,
 )
 from alxreport.marks import Delta
-from alxreport.networks import allows
 from alxreport.question import DISABLED, Asked, Basis, Plan, Question, requests_disabled
 from alxreport.rate_limit import Budget
 from alxreport.records import iso_time
@@ -31,12 +37,10 @@ from alxreport.reporting_table import Standing
 from alxreport.request_trace import error_word, trace
 from alxreport.sessions import Session, Store
 from alxreport.settings import Settings
-from alxreport.token_form import is_possible, token_hash
 from alxreport.tokens import Token
 
 # Makes the question; what is wrong with it is told only to who may ask.
 Ask = Callable[[], Asked]
-ASK_ADMINISTRATOR = "Ask the administrator for a new one: alxreport token create"
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,13 @@ class Visit:
 
 @contextmanager
 def admitted(
-    store: Store, settings: Settings, caller: Caller, ask: Ask, now: int
-) -> Iterator[Visit]:
+    store: Store, settings: Settings, caller: Caller, ask: Ask, now: int, *,
+    prepare: Callable[[], object] | None = None,
+) -> Iterator[Visit]:  # fmt: skip
     """Let a request in and log it when the block ends, however it ends.
+
+    ``prepare`` is what takes long about the question: it is done once the credential is known to be
+    good, and before the transaction that takes the request from the budget.
 
     What the block appends to ``closing`` is done in the transaction of the log, what it appends to
     ``keeping`` after it and only as far as it succeeds. Raises
@@ -82,6 +90,10 @@ def admitted(
     way_in = _WayIn(store, settings, caller, ask, now)
     visit: Visit | None = None
     try:
+        if prepare is not None:
+            if caller.token is not None:
+                way_in.recognise()
+            prepare()
         visit = way_in.enter()
         yield visit
         way_in.leave(visit, started)
@@ -137,13 +149,13 @@ class _WayIn:
         day = rate_limit.zone(self.settings.requests.timezone)
         if self.caller.token is None:
             return self.store.read(lambda session: self._steps(session, day))
-        self._check_form(self.caller.token)
+        credentials.check_form(self.caller.token)
         return self.store.write(lambda session: self._steps(session, day))
 
     def recognise(self) -> Known:
         """Take the steps that need no question."""
         secret = self.caller.token or ""
-        self._check_form(secret)
+        credentials.check_form(secret)
 
         def work(session: Session) -> Known:
             self.token = token = self._credential(session, secret)
@@ -159,21 +171,6 @@ class _WayIn:
             return Known(company, options, token, budget)
 
         return self.store.read(work)
-
-    def _check_form(self, secret: str) -> None:
-        """Refuse what no token looks like, without asking the store."""
-        if not secret:
-            raise NotAuthorisedError(
-                "No token was given, or an empty one.",
-                "Look into the file, variable or header that should hold it.",
-                reason="missing",
-            )
-        if not is_possible(secret):
-            raise NotAuthorisedError(
-                "This is not a token of alxreport: a character is missing or wrong.",
-                "Copy it again, whole.",
-                reason="malformed",
-            )
 
     def _steps(self, session: Session, day: tzinfo) -> Visit:
         now = self.now
@@ -206,25 +203,8 @@ class _WayIn:
         return Visit(company, options, self.token, plan, key, budget, began)
 
     def _credential(self, session: Session, secret: str) -> Token:
-        token = tokens.by_hash(session, token_hash(secret))
-        if token is None:
-            raise NotAuthorisedError(
-                "This token is not known here.", ASK_ADMINISTRATOR, reason="unknown"
-            )
-        self.token = token
-        if token.revoked_at:
-            raise NotAuthorisedError("This token was revoked.", ASK_ADMINISTRATOR, reason="revoked")
-        if token.expires_at and token.expires_at <= self.now:
-            raise NotAuthorisedError(
-                f"This token expired at {iso_time(token.expires_at)}.", ASK_ADMINISTRATOR,
-                reason="expired",
-            )  # fmt: skip
-        if not allows(token.networks, self.caller.ip):
-            raise NotAuthorisedError(
-                f"This token may not be used from {self.caller.ip or 'here'}.",
-                "Use it from the network it was made for, or ask for another.",
-                reason="network",
-            )
+        self.token = token = credentials.find(session, secret)  # told in the log, good or not
+        credentials.check(token, self.caller.ip, self.now)
         return token
 
     def _company_of(self, session: Session, token: Token) -> Standing:
@@ -238,7 +218,7 @@ class _WayIn:
             except (NotFoundError, UsageError) as error:
                 # The same words whether there is such a company or not.
                 raise NotAuthorisedError(
-                    f"This token is not for the company {self.caller.company!r}.",
+                    f"This token is not for the company {self.caller.company[:50]!r}.",
                     "Leave --company out: the token says which one it is.",
                     reason="company",
                 ) from error

@@ -40,10 +40,12 @@ def serve(
             f"Serving needs the package {missing[0].replace('_', '-')}.",
             f"Run: {sys.executable} -m pip install 'alxreport[serve]'",
         )
+    from alxreport.http_log import say
     from alxreport.http_server import Place, listen
     from alxreport.http_server import serve as run
     from alxreport.rate_limit import zone
     from alxreport.sessions import open_requests
+    from alxreport.settings import Settings, load_settings
 
     settings = read_settings(context, config)
     chosen = settings.serve
@@ -58,15 +60,20 @@ def serve(
     scheme = "https" if chosen.tls_cert else "http"
     shown = f"[{place.host}]" if ":" in place.host else place.host
     many = "1 worker" if place.workers == 1 else f"{place.workers} workers"
-    typer.echo(f"alxreport: serving on {scheme}://{shown}:{place.port}, {many}", err=True)
+    say(f"alxreport: serving on {scheme}://{shown}:{place.port}, {many}")
     if scheme == "http" and not _is_local(place.host):
-        typer.echo(
+        say(
             "alxreport: warning: tokens travel unencrypted; put a proxy with TLS in front,"
-            " or set serve.tls_cert and serve.tls_key",
-            err=True,
+            " or set serve.tls_cert and serve.tls_key"
         )
-    run(settings, config or context.obj, place, listener, debug=debug)
-    typer.echo("alxreport: stopped", err=True)
+
+    def load() -> Settings:
+        found = load_settings(config or context.obj)
+        zone(found.requests.timezone)
+        return found
+
+    run(settings, load, place, listener, debug=debug)
+    say("alxreport: stopped")
 
 
 def _is_local(host: str) -> bool:

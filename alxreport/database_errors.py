@@ -12,7 +12,7 @@ from alxreport.error_codes import (
     error_code,
     error_text,
 )
-from alxreport.errors import SourceError, StoreError
+from alxreport.errors import SourceError, StoreError, UsageError
 
 _SOURCE_HINTS: dict[Any, tuple[str, str]] = {
     1045: ("Moodle's database refuses the user or the password", "Check the name and password."),
@@ -41,6 +41,14 @@ def source_error(error: Exception) -> SourceError:
         ("Moodle's database cannot be read", "Check that it runs and moodle.url is right."),
     )
     return SourceError(f"{message}: {error_text(error).rstrip('.')}.", hint)
+
+
+def too_slow(seconds: float) -> UsageError:
+    """Return the error of a question that was stopped after so many seconds."""
+    return UsageError(
+        f"The question takes the database longer than {seconds:g} seconds.",
+        "Ask for less at once, or with a simpler condition.",
+    )
 
 
 def store_error(error: Exception) -> StoreError:

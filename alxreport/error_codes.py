@@ -11,7 +11,12 @@ BUSY_CODES = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", 1205, "55P03"})
 # A deadlock, a certification lost in a cluster, a row that moved on under a snapshot (1020, MariaDB
 # from 11.6 on): the whole transaction may be tried again.
 TRANSIENT_CODES = frozenset({1213, 1020, 1047, 2006, 2013, "40001", "40P01", "57P01"})
-GONE_CODES = frozenset({2002, 2003, 2005, 1045, 1049, "28P01", "3D000", "57P03"})
+GONE_CODES = frozenset({
+    2002, 2003, 2005, 1045, 1049, "28P01", "3D000", "57P03", "08001", "08006",
+    1040, 1203, 1226, "53300",  # more connections than the server or the user may have
+})  # fmt: skip
+# A statement that took longer than the session allows: MariaDB, MySQL, PostgreSQL.
+SLOW_CODES = frozenset({1969, 3024, "57014"})
 
 
 def error_code(error: BaseException) -> Any:
@@ -26,6 +31,13 @@ def error_code(error: BaseException) -> Any:
 
 
 _CONNECT_STATES = (
+    ("Connection refused", "08001"),
+    ("could not translate host name", "08001"),
+    ("connection timeout expired", "08001"),
+    ("server closed the connection", "08006"),
+    ("too many clients", "53300"),
+    ("remaining connection slots", "53300"),
+    ("the database system is", "57P03"),
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
     ("no pg_hba.conf entry", "28000"),

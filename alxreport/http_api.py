@@ -118,7 +118,7 @@ async def export(request: Request) -> Response:
         return done, size
 
     try:
-        done, size = await here.run(work, long=True)
+        done, size = await here.run(work, "export")
     except BaseException:
         file.close()
         raise
@@ -176,7 +176,7 @@ async def company(request: Request) -> Response:
             request.state.budget = known.budget
             return _told(known)
 
-    told = await here.run(work)
+    told = await here.run(work, "look")
     headers = budget_headers(request.state.budget, now) | {"Cache-Control": "private, no-store"}
     return await reply(request, orjson.dumps(told), JSON, headers)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import orjson
 from starlette.applications import Starlette
@@ -44,17 +43,12 @@ from alxreport.http_call import (
 from alxreport.http_reply import reply
 from alxreport.networks import allows
 from alxreport.records import iso_time
-from alxreport.settings import Settings, load_settings
+from alxreport.settings import Settings
 from alxreport.snapshots import Snapshot
 
 PEER = "alxreport.peer"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 SERVER_PHP = "/webservice/rest/server.php"
-
-
-def from_config(config: Path | None, debug: bool) -> Starlette:
-    """Return the application as configured; made anew in each worker, so that it can be pickled."""
-    return make_app(load_settings(config), debug=debug)
 
 
 def make_app(settings: Settings, *, debug: bool = False) -> Starlette:
@@ -157,7 +151,7 @@ async def root(request: Request) -> Response:
             with recognised(here.store, here.settings, who, now):
                 pass
 
-        await here.run(work)
+        await here.run(work, "look")
     told = {
         "name": "alxreport",
         "version": __version__,
@@ -172,7 +166,7 @@ async def root(request: Request) -> Response:
 async def healthz(request: Request) -> Response:
     """Answer 200 if requests can be answered with data that are not old, else 503."""
     here, now = office(request), office(request).now()
-    found = await here.run(lambda: health.take(here.store, here.settings, now))
+    found = await here.run(lambda: health.take(here.store, here.settings, now), "look")
     told = {
         "status": "ok" if found.ready else "unavailable",
         "reason": found.reason,
@@ -200,5 +194,5 @@ async def metrics_text(request: Request) -> Response:
             "Add this one to serve.metrics_from in the configuration.",
             reason="network",
         )
-    told = await here.run(lambda: metrics.text(_figures(here, now)))
+    told = await here.run(lambda: metrics.text(_figures(here, now)), "look")
     return await reply(request, told.encode(), METRICS, {"Cache-Control": "no-store"})

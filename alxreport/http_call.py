@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import re
-import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,12 +29,15 @@ from alxreport.errors import (
 )
 from alxreport.group_commit import GroupStore
 from alxreport.http_brakes import Brakes
-from alxreport.sessions import ready
+from alxreport.http_log import say, tell
 from alxreport.settings import Settings
 
+# Threads for each kind of work, so that none holds up another: pages; exports; pages with a
+# condition of the caller's own; and what is free and has to be told while the rest waits.
 # Answering from a file is work for the processor, on which more threads only wait for each other;
 # a server's answers are waited for.
-FILE_THREADS, SERVER_THREADS, LONG_THREADS = 2, 10, 2
+FILE_THREADS = {"request": 2, "export": 2, "search": 2, "look": 2}
+SERVER_THREADS = {"request": 10, "export": 2, "search": 4, "look": 2}
 # More than these wait for a thread: who comes next is told to come back.
 MOST_WAITING = 200
 MOST_PARAMETERS = 50
@@ -54,28 +56,26 @@ class Office:
 
     def __init__(self, settings: Settings, *, debug: bool = False) -> None:
         self.settings, self.debug = settings, debug
-        self.store: GroupStore = ready(GroupStore(settings.store))
+        self.store = GroupStore(settings.store)  # nothing is read before the first request
         self.memory = Memory()
         self.brakes = Brakes()
         many = FILE_THREADS if self.store.is_file else SERVER_THREADS
-        self._threads = ThreadPoolExecutor(many, "request")
-        self._long = ThreadPoolExecutor(LONG_THREADS, "export")
-        self._waiting = 0
+        self._threads = {kind: ThreadPoolExecutor(most, kind) for kind, most in many.items()}
+        self._waiting = dict.fromkeys(many, 0)
         self._warned = False
 
-    async def run(self, work: Callable[[], Result], *, long: bool = False) -> Result:
-        """Return what ``work`` returns, done in a thread; ``long`` work holds up no other.
+    async def run(self, work: Callable[[], Result], kind: str = "request") -> Result:
+        """Return what ``work`` returns, done in a thread for its kind.
 
         Raises what ``work`` raises, and BusyError.
         """
-        if self._waiting >= MOST_WAITING:
+        if self._waiting[kind] >= MOST_WAITING:
             raise BusyError("Too many requests are waiting.", "Try again in a moment.")
-        self._waiting += 1
+        self._waiting[kind] += 1
         try:
-            threads = self._long if long else self._threads
-            return await asyncio.get_running_loop().run_in_executor(threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads[kind], work)
         finally:
-            self._waiting -= 1
+            self._waiting[kind] -= 1
 
     def now(self) -> int:
         """Return the time in unix seconds."""
@@ -87,22 +87,22 @@ class Office:
             return
         if is_forwarded(request) and address(request) in {"127.0.0.1", "::1"}:
             self._warned = True
-            sys.stderr.write(
-                "alxreport: warning: a proxy on this machine passes requests on, and is not"
-                " believed who asks: everybody is 127.0.0.1 in the log."
-                ' Set serve.trusted_proxies = ["127.0.0.1"]\n'
+            tell(
+                "warning: a proxy on this machine passes requests on, and is not believed who"
+                " asks: everybody is 127.0.0.1 in the log."
+                ' Set serve.trusted_proxies = ["127.0.0.1"]'
             )
 
     def report(self, request: Request, error: BaseException) -> None:
         """Tell on stderr of a fault that is not the caller's."""
         told = f"{type(error).__name__}: {error}" if self.debug else type(error).__name__
-        sys.stderr.write(f"alxreport: {request.method} {request.url.path}: failed, {told}\n")
+        tell(f"{request.method} {request.url.path}: failed, {' '.join(told.split())}")
         if self.debug:
-            traceback.print_exception(error, file=sys.stderr)
+            say("".join(traceback.format_exception(error)).rstrip())
 
     def close(self) -> None:
         """Let what is begun end, write the log, and close the store."""
-        for threads in (self._threads, self._long):
+        for threads in self._threads.values():
             threads.shutdown()
         self.store.close()
 
@@ -127,7 +127,7 @@ def endpoint(answer: Answer, refuse: Refuse) -> Answer:
             return refuse(request, error)
         except (StoreError, ConfigError) as error:
             # What it says is for who runs the server: it may name a host or a file.
-            sys.stderr.write(f"alxreport: {request.url.path}: {error.message}\n")
+            tell(" ".join(f"{error.message} {error.hint}".split()))
             return refuse(request, StoreError("The data cannot be read now.", "Try again later."))
         except AlxError as error:
             return refuse(request, error)

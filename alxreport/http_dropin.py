@@ -85,11 +85,19 @@ async def server_php(request: Request) -> Response:
             return await reply(request, page.body, JSON, headers)
         body = await here.run(lambda: moodle_xml(page.records()))
     else:
-        told = await here.run(lambda: _other(request, who, function, now))
+        told = await here.run(lambda: _other(request, who, function, now), "look")
         if request.state.json:
             return await reply(request, php_json(told), JSON, headers)
         body = moodle_xml(told)
     return await reply(request, body, XML, headers | XML_HEADERS)
+
+
+def _site_url(request: Request) -> str:
+    url = request.base_url
+    # A proxy may have named the scheme of a socket.
+    return str(url.replace(scheme="https" if url.scheme in {"https", "wss"} else "http")).rstrip(
+        "/"
+    )
 
 
 def _endpoint(function: str | None) -> str:
@@ -117,7 +125,7 @@ def _other(request: Request, who: Caller, function: str | None, now: int) -> dic
             "fullname": known.token.name,
             "lang": "en",
             "userid": known.token.id,
-            "siteurl": str(request.base_url).rstrip("/"),
+            "siteurl": _site_url(request),
             "userpictureurl": "",
             "functions": [
                 {"name": FUNCTION, "version": __version__},

@@ -23,10 +23,18 @@ async def answer(request: Request) -> Response:
         headers.get("accept", ""),
     )  # fmt: skip
     told = await here.run(
-        lambda: odata.answer(here.store, here.settings, who, call, now, memory=here.memory)
+        lambda: odata.answer(here.store, here.settings, who, call, now, memory=here.memory),
+        _kind(call),
     )
     more = {"Cache-Control": "private, no-store", **budget_headers(told.budget, now)}
     return await reply(request, told.body, told.content_type, told.headers | more, told.status)
+
+
+def _kind(call: odata.Call) -> str:
+    if call.path in {"", "$metadata"}:
+        return "look"
+    # The caller's own condition or order may take long, and holds up those of others only.
+    return "search" if call.has("$filter", "$orderby") else "request"
 
 
 def refuse(request: Request, error: AlxError) -> Response:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import select
 import signal
 import socket
+import ssl
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors.multiprocess import Multiprocess
 
 from alxreport.errors import ConfigError
-from alxreport.http_app import from_config
+from alxreport.http_app import make_app
+from alxreport.http_log import log_plainly
 from alxreport.http_protocol import BoundedProtocol
+from alxreport.http_workers import Workers
 from alxreport.settings import Settings
 
 BACKLOG = 1024
-# Below the 1,024 files that a process may open unless it is told otherwise.
-MOST_CONNECTIONS = 800
 # Longer than nginx and Apache keep an idle connection to us, so that they close first.
 KEEP_ALIVE_SECONDS = 75
 # After this a client that does not read loses its connection, and a stop waits no longer.
 STALLED_SECONDS = 30
+# A stop answers the calls that the system has taken in, and gives the last ones time to speak.
+DRAIN_SECONDS, HEAD_GRACE_SECONDS = 2.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,6 @@ class Place:
     host: str
     port: int
     workers: int
-
-
-class _Lines(logging.Formatter):
-    """Log lines as the rest of the program tells its errors: one line, no traceback."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return f"alxreport: {record.getMessage().splitlines()[0]}"
 
 
 def listen(place: Place) -> socket.socket:
@@ -74,39 +72,80 @@ def listen(place: Place) -> socket.socket:
     return listener
 
 
+class _Server(uvicorn.Server):
+    """Answers a listener's calls, those included that the system took in before the stop."""
+
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], told: list[int], *, alone: bool
+    ) -> None:
+        super().__init__(config)
+        self._ready, self._told, self._alone = ready, told, alone
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.should_exit = self.should_exit or bool(self._told)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or []:
+            if self._alone:
+                listener.listen(0)  # takes in nobody more; of several workers, their parent does it
+            until = time.monotonic() + DRAIN_SECONDS
+            while select.select([listener], [], [], 0)[0] and time.monotonic() < until:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(HEAD_GRACE_SECONDS)
+        await super().shutdown(sockets)
+
+
 def serve(
-    settings: Settings, config: Path | None, place: Place, listener: socket.socket, *, debug: bool
-) -> None:
+    settings: Settings, load: Callable[[], Settings], place: Place, listener: socket.socket, *,
+    debug: bool,
+) -> None:  # fmt: skip
     """Answer requests until a SIGTERM or SIGINT; then end what is begun, and return.
 
-    ``config`` is read again by each worker that starts. With several workers a SIGHUP renews
-    them, one after the other, without refusing anybody.
+    With several workers a SIGHUP renews them, one after the other and without refusing anybody;
+    ``load`` returns the settings that the new ones get. Raises ConfigError, and KeyboardInterrupt
+    after a SIGINT.
     """
-    _log_plainly()
-    configured = uvicorn.Config(
-        partial(from_config, config, debug),
-        factory=True, interface="asgi3", lifespan="on", ws="none", http=BoundedProtocol,
-        workers=place.workers, log_config=None, access_log=False, server_header=False,
-        proxy_headers=False,  # the application does that, as it is configured
-        limit_concurrency=MOST_CONNECTIONS, backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=STALLED_SECONDS,
-        **_tls(settings),
-    )  # fmt: skip
-    # Uvicorn sends itself the signal again after it has stopped; that is no failure.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
-    if place.workers > 1:
-        Multiprocess(configured, [listener]).run()
-    else:
+    log_plainly()
+    tls_files(settings)
+    if place.workers == 1:
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # renewing needs a second worker
-        uvicorn.Server(configured).run([listener])
+        answer_calls(settings, listener, lambda: None, debug=debug, alone=True)
+        return
+    work = partial(answer_calls, debug=debug, alone=False)
+    if Workers(place.workers, listener, settings, work, load).run() == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
+def answer_calls(
+    settings: Settings, listener: socket.socket, ready: Callable[[], None], *, debug: bool,
+    alone: bool,
+) -> None:  # fmt: skip
+    """Answer a listener's calls in this process until told to stop."""
+    log_plainly()
+    told: list[int] = []
+    # Uvicorn sends itself the signal again after it has stopped; that is no failure.
+    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    configured = uvicorn.Config(
+        make_app(settings, debug=debug),
+        interface="asgi3", lifespan="on", ws="none", http=BoundedProtocol,
+        log_config=None, access_log=False, server_header=False,
+        proxy_headers=False,  # the application does that, as it is configured
+        backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STALLED_SECONDS, **tls_files(settings),
+    )  # fmt: skip
+    _Server(configured, ready, told, alone=alone).run([listener])
+
+
+def tls_files(settings: Settings) -> dict[str, Any]:
+    """Return uvicorn's options of TLS; ConfigError for files that are no certificate and key."""
     serve = settings.serve
     if not serve.tls_cert:
         return {}
-    for path in (serve.tls_cert, serve.tls_key or serve.tls_cert):
+    key = serve.tls_key or serve.tls_cert
+    for path in (serve.tls_cert, key):
         try:
             Path(path).read_bytes()
         except OSError as error:
@@ -114,13 +153,13 @@ def _tls(settings: Settings) -> dict[str, Any]:
                 f"The TLS file {path} cannot be read: {error.strerror}.",
                 "Check serve.tls_cert and serve.tls_key.",
             ) from error
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # An encrypted key would be asked for where nobody sits.
+        context.load_cert_chain(serve.tls_cert, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"serve.tls_cert and serve.tls_key are no certificate with its key: {error}.",
+            "Give PEM files of one pair, the key not encrypted.",
+        ) from error
     return {"ssl_certfile": serve.tls_cert, "ssl_keyfile": serve.tls_key or None}
-
-
-def _log_plainly() -> None:
-    told = logging.StreamHandler()
-    told.setFormatter(_Lines())
-    logger = logging.getLogger("uvicorn.error")
-    logger.handlers, logger.propagate = [told], False
-    # What callers do wrong is in the log of requests, and must not fill another one.
-    logger.setLevel(logging.ERROR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 from alxreport.admission import Caller, recognised
 from alxreport.cache import Memory
 from alxreport.errors import AlxError, NotFoundError, UsageError
+from alxreport.odata_filter import read
 from alxreport.odata_model import (
     SET,
     annotated,
@@ -30,6 +32,7 @@ XML, TEXT = "application/xml;charset=utf-8", "text/plain;charset=utf-8"
 VERSION = {"OData-Version": "4.0"}
 _PAGE_SIZE = re.compile(r"(?:^|[,;\s])(odata\.)?maxpagesize\s*=\s*\"?([0-9]{1,9})\"?", re.I)
 _LEVEL = re.compile(r"(?:odata\.)?metadata\s*=\s*(none|minimal|full)(?![\w.])", re.I)
+FILTER = "$filter"
 Items = Callable[[], list[tuple[str, str]]]
 
 
@@ -52,6 +55,13 @@ class Call:
     items: Items  # raises UsageError for options that are no text
     prefer: str = ""
     accept: str = ""
+
+    def has(self, *names: str) -> bool:
+        """Tell whether one of these options is given."""
+        try:
+            return any(name in names for name, _text in self.items())
+        except UsageError:
+            return False
 
 
 def answer(
@@ -79,12 +89,19 @@ def answer(
     size = _PAGE_SIZE.search(call.prefer)
     wanted = int(size[2]) if size and int(size[2]) else None
     asked: list[FeedQuestion] = []
+    trees: dict[str, Any] = {}
+
+    def prepare() -> None:
+        trees.update({text: read(text) for name, text in call.items() if name == FILTER})
 
     def ask() -> FeedQuestion:
-        asked.append(FeedQuestion(tuple(call.items()), wanted, call.path))
-        return asked[0]
+        asked.append(FeedQuestion(tuple(call.items()), wanted, call.path, trees=trees))
+        return asked[-1]
 
-    page = query_page(store, settings, caller, ask, now, memory=memory)
+    page = query_page(
+        store, settings, caller, ask, now, memory=memory,
+        prepare=prepare if call.has(FILTER) else None,
+    )  # fmt: skip
     question = asked[-1]  # a transaction that gave way to another one asks once more
     headers = dict(VERSION)
     if question.what == f"{SET}/$count":

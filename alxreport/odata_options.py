@@ -93,6 +93,7 @@ class FeedQuestion:
     everything: bool = False
     limit: int | None = None
     offset: int | None = None
+    trees: Mapping[str, Any] = field(default_factory=dict, compare=False)  # filters, as read
     made: dict[str, Any] = field(default_factory=dict, compare=False)  # told to the answer
 
     def plan(self, basis: Basis, mark_fits: MarkFits) -> Plan:
@@ -116,14 +117,14 @@ class FeedQuestion:
     def _alone(
         self, basis: Basis, properties: Properties, options: Options, *, limit: int, counted: bool
     ) -> Plan:
-        first = _first(basis, properties, options)
+        first = _first(basis, properties, options, self.trees)
         self.made["select"] = _told_select(options, properties)
         return replace(first, limit=limit, counted=counted, closes=True)
 
     def _page(self, basis: Basis, properties: Properties, mark_fits: MarkFits) -> Plan:
         options = Options(read_options(self.items, OPTIONS), self.page_size)
         size = min(basis.options.max_limit, self.page_size or basis.options.max_limit)
-        first = _first(basis, properties, options)
+        first = _first(basis, properties, options, self.trees)
         counted = _switch(options, "$count")
         left, place = _number(options, "$top"), None
         self.made["select"] = _told_select(options, properties)
@@ -160,11 +161,13 @@ class FeedPlan(Plan):
         return write_place(key, place)
 
 
-def _first(basis: Basis, properties: Properties, options: Options) -> FeedPlan:
+def _first(
+    basis: Basis, properties: Properties, options: Options, trees: Mapping[str, Any]
+) -> FeedPlan:
     """Return the plan of a first page: which rows, in which order, with which properties."""
     fields = _selected(options, properties)
     text = options.get("$filter")
-    condition: Condition | None = None if text is None else parse(text, properties)
+    condition: Condition | None = None if text is None else parse(text, properties, trees.get(text))
     by = _order(options.get("$orderby"), properties)
     begun = Delta(
         basis.company, basis.revision, basis.mark, basis.synced_at, field_bits(fields), NOTHING

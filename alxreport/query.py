@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,9 @@ from alxreport.sessions import Session, Store
 from alxreport.settings import Settings
 
 MEGABYTE = 1_000_000
+DAY_SECONDS = 86_400
+# What a caller's own condition and order may take, of counting and reading together.
+CONDITION_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,15 @@ class Page:
 
 def query_page(
     store: Store, settings: Settings, caller: Caller, ask: Ask, now: int, *,
-    memory: cache.Memory | None = None,
+    memory: cache.Memory | None = None, prepare: Callable[[], object] | None = None,
 ) -> Page:  # fmt: skip
     """Return one page of a company's rows, ordered by user and course.
 
     ``memory`` saves a process that answers many the reading of cached pages. See
-    ``admission.admitted`` for what is raised; nothing is returned of a request that is not logged.
+    ``admission.admitted`` for ``prepare`` and for what is raised, besides UsageError for a
+    condition that takes too long; nothing is returned of a request that is not logged.
     """
-    with admitted(store, settings, caller, ask, now) as visit:
+    with admitted(store, settings, caller, ask, now, prepare=prepare) as visit:
         entry = _entry(store, settings, visit, now, memory)
         visit.rows = entry.page.count
         following = _following(visit, entry)
@@ -78,7 +84,11 @@ def query_page(
         "synced_at": iso_time(visit.company.synced_at),
         "cached": visit.cache == "hit",
     }
-    same = (head["company"], plan.question_key, visit.company.revision, following, head["total"])
+    # Who keeps a page is told of a new delta at least every day: it must not become too old.
+    day = plan.begun.at // DAY_SECONDS if delta else 0
+    same = (
+        head["company"], plan.question_key, visit.company.revision, following, head["total"], day
+    )  # fmt: skip
     mark = hashlib.sha256(repr(same).encode()).hexdigest()[:32]
     names, warnings = plan.listing.names, tuple(visit.warnings)
     return Page(head, page.body, names, visit.budget, mark, warnings)
@@ -99,7 +109,7 @@ def _entry(
             visit.cache = "hit"
             return found
         visit.cache = "miss"
-    entry, read_revision = store.read(lambda session: _read(session, visit))
+    entry, read_revision = store.read(lambda session: _read_in_time(session, visit))
     if minutes and plan.cacheable and read_revision == revision:
         most = settings.requests.cache_megabytes * MEGABYTE
         visit.keeping.append(
@@ -109,6 +119,13 @@ def _entry(
             )
         )  # fmt: skip
     return entry
+
+
+def _read_in_time(session: Session, visit: Visit) -> tuple[Entry, int]:
+    listing = visit.plan.listing
+    own = listing.condition is not None or listing.by
+    with session.bounded(CONDITION_SECONDS) if own else nullcontext():
+        return _read(session, visit)
 
 
 def _read(session: Session, visit: Visit) -> tuple[Entry, int]:

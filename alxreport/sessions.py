@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from alxreport.database_errors import too_slow
+from alxreport.error_codes import SLOW_CODES, error_code
 from alxreport.errors import AlxError, StoreError
 from alxreport.settings import StoreSettings
 from alxreport.sqlite_session import (
@@ -50,6 +52,9 @@ class Session(Protocol):
 
     def stream(self, sql: str, values: Mapping[str, Any], size: int) -> Iterator[Sequence[Row]]:
         """Yield the rows of a SELECT in slices, without holding all of them."""
+
+    def bounded(self, seconds: float) -> AbstractContextManager[None]:
+        """Stop the block's statements after so many seconds; UsageError where that happened."""
 
 
 def first(session: Session, sql: str, **values: Any) -> Row | None:
@@ -141,6 +146,27 @@ class ServerSession:
         """Yield the rows of a SELECT in slices, through a cursor that stays on the server."""
         with self._run(sql, values, yield_per=size, stream_results=True) as result:
             yield from result.partitions()
+
+    @contextmanager
+    def bounded(self, seconds: float) -> Iterator[None]:
+        """Stop each of the block's statements after so many seconds, and raise UsageError."""
+        milliseconds = str(round(seconds * 1000))
+        name = "statement_timeout"
+        if self.kind == "mysql":
+            is_mariadb = bool(getattr(self._connection.dialect, "is_mariadb", False))
+            name = "max_statement_time" if is_mariadb else "max_execution_time"
+            milliseconds = str(seconds) if is_mariadb else milliseconds
+        scope = "LOCAL" if self.kind == "postgresql" else "SESSION"
+        self._run(f"SET {scope} {name} = {milliseconds}", {})
+        try:
+            yield
+        except Exception as error:
+            if error_code(error.__cause__ or error) in SLOW_CODES:
+                raise too_slow(seconds) from error
+            raise
+        finally:
+            if self.kind == "mysql":  # the connection is used again
+                self._run(f"SET SESSION {name} = DEFAULT", {})
 
 
 @lru_cache(512)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alxreport.database_errors import store_error
+from alxreport.database_errors import store_error, too_slow
+from alxreport.errors import StoreError
 from alxreport.store_names import StoreNames
 from alxreport.whole_file import file_of
 
 LOCK_WAIT_SECONDS = 30
 SQLITE_URLS = ("sqlite:///", "sqlite+pysqlite:///")
+# Steps of SQLite's machine between two looks at the clock: some ten rows of a costly condition.
+LOOK_EVERY = 1_000
 Row = Sequence[Any]
 
 
@@ -51,6 +55,20 @@ class SqliteSession:
             cursor = self.connection.execute(sql, dict(values))
             while found := cursor.fetchmany(size):
                 yield found
+
+    @contextmanager
+    def bounded(self, seconds: float) -> Iterator[None]:
+        """Stop the block's statements after so many seconds; UsageError where that happened."""
+        until = time.monotonic() + seconds
+        self.connection.set_progress_handler(lambda: time.monotonic() > until, LOOK_EVERY)
+        try:
+            yield
+        except StoreError as error:
+            if time.monotonic() > until:
+                raise too_slow(seconds) from error
+            raise
+        finally:
+            self.connection.set_progress_handler(None, 0)
 
     @contextmanager
     def transaction(self, begin: str) -> Iterator[None]:

@@ -21,7 +21,7 @@ LAYERS = {
     " php_tokens php_statements plugin_records marks question company_options networks powerbi"
     " powerbi_text powerbi_odata"
     " cron_lines openapi openapi_answers openapi_parameters openapi_refusals openapi_html"
-    " odata_model odata_compare odata_filter odata_options plugin_question"
+    " odata_model odata_compare odata_filter odata_writer odata_options plugin_question"
     " cron_command cron_times cron_units screens"
     " snapshots alert_rules wording monitor_screens"
     " monitor_html monitor_charts markup metrics",
@@ -31,12 +31,12 @@ LAYERS = {
     " alert_log notify ping",
     SERVICES: "survey sync verify explain query export demo demo_site demo_history"
     " demo_names initialise doctor explain_conditions company_sync admission request_trace"
-    " health odata"
+    " health odata credentials"
     " token_admin"
     " company_admin limit_admin cron cron_judge gathering monitor alerts telling",
     FACES: "cli cli_options cli_read cli_setup cli_company cli_cron cli_monitor cli_tokens"
     " cli_serve http_app http_api http_brakes http_call http_docs http_dropin http_odata http_reply"
-    " http_protocol http_server"
+    " http_log http_protocol http_server http_workers"
     " command_group views cron_views request_views monitor_views alert_views"
     " terminal_charts terminal_tables terminal_text __main__",
 }

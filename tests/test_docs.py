@@ -26,8 +26,11 @@ from alxreport import (
     odata_filter,
     odata_model,
     odata_options,
+    odata_writer,
+    query,
 )
 from alxreport.settings import ServeSettings, Settings, StoreSettings
+from alxreport.sqlite_session import LOCK_WAIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -192,10 +195,14 @@ def test_every_status_is_explained():
         f"{http_dropin.LARGEST_BODY // 1024} KiB,"
         f" to arrive within {http_dropin.BODY_SECONDS} seconds",
         f"| parameters | {http_call.MOST_PARAMETERS} |",
-        f"{http_server.MOST_CONNECTIONS} for each worker",
-        f"{http_call.FILE_THREADS} at the same time where the store is a file,"
-        f" {http_call.SERVER_THREADS} where it is a server, and {http_call.LONG_THREADS} exports",
-        f"{http_call.MOST_WAITING} may wait",
+        f"{http_protocol.MOST_CONNECTIONS} for each worker",
+        f"{http_call.FILE_THREADS['request']} pages at the same time where the store is a file,"
+        f" {http_call.SERVER_THREADS['request']} where it is a server;"
+        f" besides them {http_call.FILE_THREADS['export']} exports,"
+        f" and {http_call.FILE_THREADS['search']} or {http_call.SERVER_THREADS['search']} pages",
+        f"of each kind {http_call.MOST_WAITING} may wait",
+        f"{query.CONDITION_SECONDS:.0f} seconds of the database's time",
+        f"{LOCK_WAIT_SECONDS} seconds, then 503",
         f"{http_server.KEEP_ALIVE_SECONDS} between two requests",
         f"is cut off after {http_server.STALLED_SECONDS} seconds",
         f"up to {http_api.SPOOLED_BYTES // 1_000_000} MB",
@@ -214,6 +221,9 @@ def test_what_the_feed_offers():
     assert set(re.findall(r"`(\w+)`", functions[1])) == set(odata_model.FUNCTIONS)
     assert f"up to {odata_options.MOST_ORDERS} properties" in text
     assert f"has {odata_filter.LONGEST:,} characters" in text
+    assert f"{odata_writer.MOST_FUNCTIONS} functions" in text
+    assert f"of {odata_writer.LONGEST_TEXT:,} characters" in text
+    assert f"{query.CONDITION_SECONDS:.0f} seconds" in text
     for name in odata_model.BOOKKEEPING:
         assert f"`{name}`" in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -16,14 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alxreport import odata, rate_limit
 from alxreport.company_options import company_options
-from alxreport.errors import AlxError, NotAuthorisedError, ResyncError, UsageError
+from alxreport.errors import AlxError, NotAuthorisedError, ResyncError, StoreError, UsageError
 from alxreport.listing import Listing, conditions, order
 from alxreport.marks import Place, read_place, write_place
 from alxreport.odata_filter import parse
 from alxreport.odata_model import Property, type_of
 from alxreport.odata_options import FeedQuestion
 from alxreport.question import Basis, Question
+from alxreport.sessions import Store
 from alxreport.settings import Settings
 
 from . import feed
@@ -325,6 +328,76 @@ def test_the_largest_filter_that_is_taken_is_answered(desk: Desk) -> None:
     deep = "not (" * 18 + "contains(email,'@')" + ")" * 18
     assert len(feed.rows(desk, token, filter=deep)) == 12
     assert len(feed.rows(desk, token, orderby=",".join(["email desc", "percentage", *TIMES]))) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"contains(concat(email,'{'a' * 1_334}'),'b')", "longer than 1333"),
+        (f"indexof(email,'{'a' * 1_334}') eq 1", "longer than 1333"),
+        (" or ".join(["contains(email,'a')"] * 51), "more than 50 functions"),
+        ("userid in (" + ",".join("1" * 1_600) + ")", "too many parts"),
+    ],
+)
+def test_what_a_filter_costs_for_each_row_is_bounded(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse(text, PROPERTIES)
+    parse(f"contains(email,'{'a' * 1_333}')", PROPERTIES)
+    parse(" or ".join(["contains(email,'a')"] * 50), PROPERTIES)
+    parse(f"email eq '{'a' * 5_000}'", PROPERTIES)
+
+
+def test_a_filter_is_read_while_others_can_write_and_only_for_who_may_ask(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(desk)
+    token = desk.token("acme")
+    read = odata.read
+    texts: list[str] = []
+
+    def watched(text: str) -> Any:
+        texts.append(text)
+        other = Store(desk.settings.store)
+        sql = f"UPDATE {other.read(lambda session: session.names.usage)} SET calls = calls"
+        other.write(lambda session: session.change(sql))  # waits where this request is writing
+        other.close()
+        return read(text)
+
+    monkeypatch.setattr(odata, "read", watched)
+    assert len(feed.rows(desk, token, filter="userid gt 0")) == 12
+    assert texts == ["userid gt 0"]
+    for bad in ("x" * 40, None, ""):
+        with pytest.raises(AlxError):
+            ask(desk, bad or "", filter="userid gt 1")
+    assert texts == ["userid gt 0"]
+
+
+def test_a_transaction_that_gave_way_is_answered_as_if_it_had_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if desk.store.is_file:
+        pytest.skip("writers of a file stand in a queue")
+    people(desk)
+    token = desk.token("acme")
+    spend, lost = rate_limit.spend, [0]
+
+    def deadlock(*arguments: Any, **named: Any) -> bool:
+        lost[0] += 1
+        if lost[0] % 3:
+            raise StoreError("deadlock", transient=True)
+        return spend(*arguments, **named)
+
+    monkeypatch.setattr(rate_limit, "spend", deadlock)
+    asked = (
+        ("Progress", {"count": "true", "filter": "userid gt 0"}), ("Progress", {}),
+        ("Progress/$count", {}),
+    )  # fmt: skip
+    for path, options in asked:
+        told = ask(desk, token, path, **options).body
+        assert told == b"12" or len(json.loads(told)["value"]) == 12
+    assert len(desk.ask(token)["data"]) == 12
+    assert lost == [12]
+    assert [row["calls"] for row in desk.rows("usage")] == [4]
 
 
 def test_filters_are_read_in_many_threads_at_once() -> None:

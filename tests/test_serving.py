@@ -7,10 +7,13 @@ import gzip
 import json
 import random
 import socket
+import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urljoin
@@ -18,7 +21,7 @@ from urllib.parse import quote, urljoin
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from alxreport import http_protocol
+from alxreport import http_log, http_protocol
 from alxreport.errors import StoreError
 from alxreport.http_brakes import Brakes, block
 from alxreport.switch import set_switch
@@ -29,6 +32,7 @@ from .moodle_site import NOW
 from .serving import FUNCTION, SERVER_PHP, Got, Serving, basic, serving
 
 HOUR = 3_600
+SLOW = 5.0  # seconds; who waits for the store waits six times as long
 
 
 def rename(desk: Desk, name: str) -> None:
@@ -72,6 +76,7 @@ def shop(opened: tuple[Desk, Serving]) -> Iterator[Shop]:
         desk.run_sql(f"DELETE FROM {{{name}}}")
     server.configure(desk.settings)
     server.office.brakes.__init__()  # type: ignore[misc]
+    http_log._said.clear()
     yield Shop(desk, server)
     server.settle()
 
@@ -222,6 +227,23 @@ def test_what_is_known_is_not_sent_again(shop: Shop) -> None:
     rename(shop.desk, "Changed")
     shop.desk.harness.sync()
     assert shop.page(limit=3, headers={"If-None-Match": tag}).status == 200
+
+
+def test_who_is_told_that_nothing_changed_gets_a_new_delta_every_day(shop: Shop) -> None:
+    """A delta that is kept for a year, while nothing changes, would be too old to go on with."""
+    first = shop.page()
+    shop.desk.harness.sync()
+    shop.server.clock = NOW + HOUR
+    known = {"If-None-Match": first.headers["etag"]}
+    assert shop.page(headers=known).status == 304
+    try:
+        shop.desk.run_sql("UPDATE local_alx_api_sync_status SET synced_at = synced_at + 86400")
+        later = shop.page(headers=known)
+        assert later.status == 200
+        assert later.json()["data"] == first.json()["data"]
+        assert later.json()["delta"] != first.json()["delta"]
+    finally:
+        shop.desk.run_sql("UPDATE local_alx_api_sync_status SET synced_at = synced_at - 86400")
 
 
 def test_the_cursor_of_a_page_that_was_known_is_still_paid_for(shop: Shop) -> None:
@@ -439,6 +461,54 @@ def test_a_store_that_cannot_be_used(shop: Shop, monkeypatch: pytest.MonkeyPatch
     assert shop.server.get("/healthz").json()["reason"] == "the store cannot be read"
     monkeypatch.undo()
     assert shop.page().status == 200
+
+
+def test_who_waits_for_a_locked_store_holds_up_no_free_answer(shop: Shop) -> None:
+    path = str(shop.desk.settings.store.url).removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(4) as threads:
+            waiting = [threads.submit(shop.page, limit=1) for _ in range(4)]
+            time.sleep(0.2)
+            started = time.perf_counter()
+            for path in ("/healthz", "/metrics", "/api/v1/company", "/odata/v4/", "/"):
+                assert shop.server.get(path, shop.token).status in {200, 503}
+            took = time.perf_counter() - started
+            assert not any(each.done() for each in waiting)
+            other.execute("ROLLBACK")
+            assert [each.result().status for each in waiting] == [200] * 4
+    assert took < SLOW
+
+
+@pytest.mark.parametrize("broken", ["closed", "full"])
+def test_nobody_to_tell_of_a_fault_is_no_other_fault(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def fails(*_arguments: Any, **_named: Any) -> Any:
+        raise StoreError("gone")
+
+    with open("/dev/full", "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", None if broken == "closed" else stream)
+        monkeypatch.setattr(shop.server.office.store, "_session", fails)
+        got = shop.page()
+        monkeypatch.setattr("alxreport.http_api.query_page", lambda *_a, **_n: 1 // 0)
+        worse = shop.page()
+        monkeypatch.undo()
+        with suppress(OSError):
+            stream.close()
+    assert (got.status, got.headers["content-type"]) == (503, "application/problem+json")
+    assert (worse.status, worse.headers["content-type"]) == (500, "application/problem+json")
+
+
+def test_the_same_trouble_is_told_once_a_minute(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_arguments: Any, **_named: Any) -> Any:
+        raise StoreError("gone")
+
+    monkeypatch.setattr(shop.server.office.store, "_session", fails)
+    assert {shop.page().status for _ in range(5)} == {503}
+    assert capfd.readouterr().err == "alxreport: gone\n"
 
 
 def test_a_fault_of_ours_is_told_without_its_traceback(
