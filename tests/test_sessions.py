@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
+
 import pytest
+from sqlalchemy.engine import make_url
 
 from alxreport.errors import StoreError, UsageError
 from alxreport.sessions import Session, Store
@@ -58,3 +62,42 @@ def test_another_fault_inside_a_bound_is_told_as_it_is(store: Store) -> None:
         store.read(work)
     assert store.read(lambda s: s.rows("SELECT 1")[0][0]) == 1
     store.close()
+
+
+@pytest.mark.parametrize("name", ["mariadb", "postgres"])
+def test_a_server_that_lets_nobody_in_is_no_fault_of_what_was_to_be_written(
+    make_backend: Callable[[str], Backend], name: str
+) -> None:
+    """The log of requests is kept for later then, and not given up."""
+    backend = make_backend(name)
+    server = backend.server
+    assert server is not None
+    url = make_url(backend.new_url())
+    database = url.database or ""
+    user = f"crowded_{database}"
+    whom = f"'{user}'@'localhost'" if name == "mariadb" else f'"{user}"'
+    if name == "mariadb":
+        server.execute(
+            f"GRANT ALL ON `{database}`.* TO {whom} IDENTIFIED BY 'x' WITH MAX_USER_CONNECTIONS 1"
+        )
+    else:
+        server.execute(f"CREATE ROLE {whom} LOGIN PASSWORD 'x' CONNECTION LIMIT 1")
+    crowded = url.set(username=user, password="x").render_as_string(hide_password=False)
+    gone = url.set(port=1, host="127.0.0.1", query={}).render_as_string(hide_password=False)
+    try:
+        with (
+            closing(Store(StoreSettings(url=crowded))) as first,
+            first.reading(),
+            closing(Store(StoreSettings(url=crowded))) as second,
+        ):
+            assert is_fatal(second)
+        with closing(Store(StoreSettings(url=gone))) as nowhere:
+            assert is_fatal(nowhere)
+    finally:
+        server.execute(f"DROP USER {whom}")
+
+
+def is_fatal(store: Store) -> bool:
+    with pytest.raises(StoreError) as met:
+        store.read(lambda session: session.rows("SELECT 1"))
+    return met.value.fatal
