@@ -46,6 +46,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) > MOST_CONNECTIONS:
             self._make_room()
 
+    def is_new(self, seconds: float) -> bool:
+        """Tell whether it was opened within the last seconds, and nothing was asked yet."""
+        since = self._silent_since
+        return self.cycle is None and since is not None and time.monotonic() - since < seconds
+
     def _make_room(self) -> None:
         silent = [
             (other._silent_since, number, other)

@@ -29,7 +29,7 @@ KEEP_ALIVE_SECONDS = 75
 # After this a client that does not read loses its connection, and a stop waits no longer.
 STALLED_SECONDS = 30
 # A stop answers the calls that the system has taken in, and gives the last ones time to speak.
-DRAIN_SECONDS, HEAD_GRACE_SECONDS = 2.0, 0.1
+DRAIN_SECONDS, GREETING_SECONDS = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,21 @@ class _Server(uvicorn.Server):
             until = time.monotonic() + DRAIN_SECONDS
             while select.select([listener], [], [], 0)[0] and time.monotonic() < until:
                 await asyncio.sleep(0.005)
-        await asyncio.sleep(HEAD_GRACE_SECONDS)
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        until = time.monotonic() + GREETING_SECONDS
+        while self._is_expecting() and time.monotonic() < until:
+            await asyncio.sleep(0.005)
         await super().shutdown(sockets)
+
+    def _is_expecting(self) -> bool:
+        """Tell whether somebody who has just been let in has not said yet what he wants."""
+        return any(
+            isinstance(each, BoundedProtocol) and each.is_new(GREETING_SECONDS)
+            for each in self.server_state.connections
+        )
 
 
 def serve(

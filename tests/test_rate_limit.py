@@ -40,7 +40,7 @@ from .runs import ROOT
 from .servers import OFFICES, MariaDBServer  # noqa: F401 - over HTTP, too
 
 HOUR, DAY = 3600, 86_400
-PROCESSES, EACH, LIMIT = 16, 50, 100
+PROCESSES, EACH, LIMIT = 16, 25, 100
 LEARNERS, COURSES = 4, 3
 ROWS = LEARNERS * COURSES
 

@@ -188,7 +188,7 @@ def test_workers_come_and_go_while_the_store_is_away(
             try:
                 for worker in children(server):
                     os.kill(worker, signal.SIGKILL)
-                seen = {state(server, token) for _ in range(20) if not time.sleep(0.15)}
+                seen = {state(server, token) for _ in range(10) if not time.sleep(0.1)}
                 assert 503 in seen
                 assert seen <= {503, 0}
                 assert server.process.poll() is None
