@@ -389,7 +389,9 @@ def test_a_stop_under_load_loses_no_answer_and_no_row_of_the_log(
             callers = [Caller(server.port, token) for _ in range(8)]
             for caller in callers:
                 caller.start()
-            time.sleep(0.7)
+            until = time.monotonic() + 30
+            while sum(caller.answered for caller in callers) < 50 and time.monotonic() < until:
+                time.sleep(0.05)
             code, said = server.stop()
             for caller in callers:
                 caller.join(30)
