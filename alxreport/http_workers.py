@@ -130,6 +130,8 @@ class Workers:
 
     def _look(self) -> None:
         """Notice who is ready, and who has ended."""
+        if self._told_to_stop():
+            return  # systemd and a terminal tell everybody at once: who ends now was told to
         for worker in self._workers:
             self._hear_of(worker)
         for worker in [each for each in self._workers if not each.process.is_alive()]:
