@@ -206,6 +206,7 @@ def serve_costs(target: str, company: str, folder: Path) -> None:
     config.touch(mode=0o600)
     config.write_text(f'[store]\nurl = "{target}"\n')
     token = serving.prepare(target, company)["token"]
+    before_all = serving.logged(target)
     ours, bare = serving.free_port(), serving.free_port()
     page = f"/api/v1/progress?limit={serving.ROWS}"
     with (
@@ -221,7 +222,7 @@ def serve_costs(target: str, company: str, folder: Path) -> None:
         before = serving.peak_megabytes(pid)
         whole = serving.size_of(ours, "/api/v1/export", token)
         peak = serving.peak_megabytes(pid)
-    found = serving.logged(target)
+    found = {name: count - before_all[name] for name, count in serving.logged(target).items()}
     print(
         f"\none page of {serving.ROWS:,} rows ({size:,} bytes) to {serving.CLIENTS} clients over"
         f" HTTP, one worker: bare {floor['per_second']:,.0f} a second, cached"

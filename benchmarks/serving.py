@@ -186,7 +186,7 @@ def logged(target: str) -> dict[str, Any]:
     with store.reading() as session:
         spent = session.rows(f"SELECT sum(calls) FROM {session.names.usage}")[0][0]
         rows = session.rows(
-            f"SELECT count(*) FROM {session.names.logs} WHERE endpoint <> 'query' AND error = ''"
+            f"SELECT count(*) FROM {session.names.logs} WHERE error = ''"
         )[0][0]
     store.close()
     return {"spent": int(spent or 0), "logged": int(rows or 0)}
