@@ -185,9 +185,7 @@ def logged(target: str) -> dict[str, Any]:
     store = open_requests(StoreSettings(url=target))
     with store.reading() as session:
         spent = session.rows(f"SELECT sum(calls) FROM {session.names.usage}")[0][0]
-        rows = session.rows(
-            f"SELECT count(*) FROM {session.names.logs} WHERE error = ''"
-        )[0][0]
+        rows = session.rows(f"SELECT count(*) FROM {session.names.logs} WHERE error = ''")[0][0]
     store.close()
     return {"spent": int(spent or 0), "logged": int(rows or 0)}
 
