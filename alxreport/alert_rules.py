@@ -214,7 +214,7 @@ def _callers(facts: Facts, limits: AlertSettings) -> Iterator[Condition]:
             ATTACK, CRITICAL,
             f"{told} failed to authenticate {count:,} times within"
             f" {limits.failed_authentication_minutes} minutes.",
-            "Correct the token that is used there, or block the address in the firewall.",
+            "See the log for what asked there; correct it, or block the address in the firewall.",
             f"caller:{caller}", caller,
         )  # fmt: skip
 

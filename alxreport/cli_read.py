@@ -230,6 +230,8 @@ def powerbi(
     from alxreport.whole_file import write_texts
 
     paths = write_texts(output, texts)
+    for path in sorted(set(output.glob("progress-from-*.pq")) - set(paths)):
+        typer.echo(f"alxreport: note: {path} is of an earlier time; it was not renewed.", err=True)
     if url is not None:
         typer.echo("alxreport: note: at this address 'alxreport serve' has to answer.", err=True)
     if as_json:

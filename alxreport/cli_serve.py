@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import sys
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -33,12 +32,13 @@ def serve(
 ) -> None:
     """Answer requests over HTTP until stopped: API, OData and the Moodle plugin's address."""
     from alxreport.errors import ConfigError
+    from alxreport.extras import install_hint
 
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(
             f"Serving needs the package {missing[0].replace('_', '-')}.",
-            f"Run: {sys.executable} -m pip install 'alxreport[serve]'",
+            install_hint("serve"),
         )
     from alxreport.http_log import say
     from alxreport.http_server import Place, listen

@@ -76,9 +76,15 @@ def create(
 ) -> None:
     """Make a token of a company; its secret is printed this once, alone, on stdout."""
     del debug
+    from alxreport.errors import UsageError
     from alxreport.token_admin import create_token
 
     store = open_requests(context, read_settings(context, config))
+    if output is not None and output.is_file():
+        raise UsageError(
+            f"{output} exists already, and may hold a token that is in use.",
+            "Name a new file in --output.",
+        )
     with _place(output) as write:
         token, secret = create_token(
             store, company=company, name=name, now=int(time.time()), expires=expires,

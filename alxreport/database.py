@@ -22,6 +22,7 @@ from alxreport.dialects import (
     flavour,
 )
 from alxreport.errors import AlxError, ConfigError, NoStoreError, SourceError, StoreError
+from alxreport.extras import install_hint
 from alxreport.settings import DatabaseSettings, MoodleSettings, StoreSettings, read_password
 
 # They log what they meet while they clean up after an error that is told anyway.
@@ -113,7 +114,7 @@ def _engine(url: URL, what: str, **arguments: Any) -> Engine:
         return create_engine(url, **arguments)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{what} needs the package {error.name}.", "Run: pip install 'alxreport[postgres]'"
+            f"{what} needs the package {error.name}.", install_hint("postgres")
         ) from error
 
 
@@ -211,7 +212,10 @@ def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
         return _translate(engine, store_error)
     path = _sqlite_path(url, "store.url")
     if not create and not path.exists():
-        raise NoStoreError(f"There is no store at {path} yet.", "Run 'alxreport sync' first.")
+        raise NoStoreError(
+            f"There is no store at {path} yet.",
+            "Run 'alxreport sync' first, or name another configuration with --config.",
+        )
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

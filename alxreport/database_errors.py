@@ -74,7 +74,8 @@ def store_error(error: Exception) -> StoreError:
         )
     if code in {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_READONLY_DIRECTORY"}:
         hint = "Let this user write to the file and its folder."
-        return StoreError(f"The store cannot be written: {text}", hint, fatal=True)
+        what = "opened" if code == "SQLITE_CANTOPEN" else "written"
+        return StoreError(f"The store cannot be {what}: {text}", hint, fatal=True)
     gone = code in GONE_CODES or getattr(error, "connection_invalidated", False)
     hint = "Check store.url, and that the server runs and lets this user in."
     return StoreError(f"The store cannot be used: {text}", hint, fatal=bool(gone))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import orjson
 from alxreport import reporting_table
 from alxreport.admission import Ask, Caller, Visit, admitted
 from alxreport.errors import ConfigError
+from alxreport.extras import install_hint
 from alxreport.listing import (
     IS_DELETED,
     TEXTS,
@@ -160,10 +160,7 @@ def parquet_writer() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise ConfigError(
-            "Parquet needs the package pyarrow.",
-            f"Run: {sys.executable} -m pip install pyarrow",
-        ) from error
+        raise ConfigError("Parquet needs the package pyarrow.", install_hint("parquet")) from error
     return pyarrow, parquet
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import select
 import signal
 import socket
@@ -30,6 +31,11 @@ KEEP_ALIVE_SECONDS = 75
 STALLED_SECONDS = 30
 # A stop answers the calls that the system has taken in, and gives the last ones time to speak.
 DRAIN_SECONDS, GREETING_SECONDS = 2.0, 1.0
+
+_LISTEN_HINTS = {
+    errno.EADDRNOTAVAIL: "Give --host an address of this machine, or 0.0.0.0 for all of them.",
+    errno.EACCES: "Choose a port from 1024 on with --port N, and put a proxy in front of it.",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,9 @@ def listen(place: Place) -> socket.socket:
         listener.close()
         raise ConfigError(
             f"Cannot listen on {place.host} port {place.port}: {error.strerror}.",
-            "Stop what listens there, or choose another: alxreport serve --port N",
+            _LISTEN_HINTS.get(
+                error.errno or 0, "Stop what listens there, or choose another with --port N."
+            ),
         ) from error
     listener.set_inheritable(True)
     return listener
@@ -173,6 +181,8 @@ def tls_files(settings: Settings) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"serve.tls_cert and serve.tls_key are no certificate with its key: {error}.",
-            "Give PEM files of one pair, the key not encrypted.",
+            "Give PEM files of one pair, the key not encrypted."
+            if serve.tls_key
+            else "Set serve.tls_key, or put the key into the file of serve.tls_cert.",
         ) from error
     return {"ssl_certfile": serve.tls_cert, "ssl_keyfile": serve.tls_key or None}

@@ -184,6 +184,7 @@ class Workers:
             self._workers.append(new)
             old.stop()
             self._leaving.append(old)
+        say("alxreport: the workers were renewed")
 
     def _stop(self) -> None:
         # Whoever calls from now on is refused; what the system took in already is the workers'.

@@ -138,7 +138,7 @@ def parse_fields(text: str | None) -> tuple[str, ...] | None:
     unknown = [name for name in names if name not in FIELDS]
     if unknown or not names:
         raise UsageError(
-            f"There is no field {unknown[0]!r}." if unknown else "--fields names no field.",
+            f"There is no field {unknown[0][:50]!r}." if unknown else "--fields names no field.",
             f"The fields are {', '.join(FIELDS)}.",
         )
     return names
@@ -157,7 +157,8 @@ def parse_filter(courses: str | None, status: str | None) -> Filter:
         if sum(len(str(number)) + 1 for number in ids) > LONGEST_COURSES:
             raise UsageError("--courses names too many courses.", "Ask for fewer, or for all.")
     if status is not None and status not in STATUSES:
-        raise UsageError(f"There is no status {status!r}.", f"It is one of {', '.join(STATUSES)}.")
+        hint = f"It is one of {', '.join(STATUSES)}."
+        raise UsageError(f"There is no status {status[:50]!r}.", hint)
     return Filter(ids, status)
 
 

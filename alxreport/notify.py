@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from alxreport.errors import ConfigError
+from alxreport.extras import install_hint
 
 # Its libraries wait for each part of an answer anew; this bounds the whole, and is well below the
 # time after which another check takes the telling over (alert_log.CLAIM_SECONDS).
@@ -29,9 +30,7 @@ def sender(url: str, place: int) -> Send:
     try:
         import apprise
     except ImportError as error:
-        raise ConfigError(
-            "alerts.urls needs a further package.", "Run: pip install 'alxreport[notify]'"
-        ) from error
+        raise ConfigError("alerts.urls needs a further package.", install_hint("notify")) from error
     # It logs addresses, which hold passwords; what failed is told by its place in the list.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     service = apprise.Apprise.instantiate(url, suppress_exceptions=True)

@@ -60,5 +60,5 @@ CONNECT = Template("""\
 
 INCREMENT = """\
 The feed can be asked by ranges of
-`created_at`, which finds new rows only; what that is good for stands in alxreport's page on Power
-BI. Up to a million rows you need none of it."""
+`created_at`, which finds new rows only. Up to a million rows you need none of it; beyond that ask
+whoever runs alxreport for `docs/power-bi.md` first."""

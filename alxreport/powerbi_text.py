@@ -221,9 +221,9 @@ $dax
 
 ## Incremental refresh
 
-Do not set it up here. It keeps old date ranges and asks only for new ones, but a learner's row
-changes in place: progress grows, people leave. Each refresh loads all rows; that is what makes
-leavers disappear. $increment
+Leave it off, unless a load takes too long. It keeps old date ranges and asks only for new ones, but
+a learner's row changes in place: progress grows, people leave. Without it each refresh loads all
+rows; that is what makes leavers disappear. $increment
 """)
 
 MODEL_TABLES = """\

@@ -214,7 +214,7 @@ def _mode(
     if question.mode is None and question.since is not None and mode != AUTO:
         mode = INCREMENTAL  # a delta says by itself what is wanted
     if mode not in {FULL, INCREMENTAL, AUTO}:
-        raise UsageError(f"There is no mode {mode!r}.", "It is full, incremental or auto.")
+        raise UsageError(f"There is no mode {mode[:50]!r}.", "It is full, incremental or auto.")
     if mode == FULL:
         return FULL, None
     problem = "" if set(KEYS) <= set(fields) else "An increment needs the fields userid, courseid."

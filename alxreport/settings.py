@@ -252,7 +252,22 @@ def parse_settings(text: str, path: Path | None = None) -> Settings:
         )
     if settings.requests.max_limit < 1:
         raise ConfigError(f"{where}: requests.max_limit must be 1 or more.", "Correct that line.")
+    _check_addresses(where, "trusted_proxies", settings.serve.trusted_proxies)
+    _check_addresses(where, "metrics_from", settings.serve.metrics_from)
     return _check_mode(settings)
+
+
+def _check_addresses(where: str, key: str, items: list[str]) -> None:
+    from ipaddress import ip_network  # start-up: only for what is set
+
+    for item in items:
+        try:
+            ip_network(item)
+        except ValueError as error:
+            raise ConfigError(
+                f"{where}: serve.{key} has {item[:50]!r}, which is no address and no network.",
+                'Write addresses such as "10.0.0.5" and networks such as "10.0.0.0/8".',
+            ) from error
 
 
 def _section(where: str, name: str, kind: type[Any], table: dict[str, Any]) -> Any:

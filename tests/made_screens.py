@@ -222,8 +222,8 @@ def attacked():
                         "rate_limit"))  # fmt: skip
     alerts = (
         AlertLine("critical", "203.0.113.66 failed to authenticate 41 times within 10 minutes.",
-                  "07:54 (11 min ago)", "Correct the token that is used there, or block the address"
-                  " in the firewall.", number=31),
+                  "07:54 (11 min ago)", "See the log for what asked there; correct it, or block the"
+                  " address in the firewall.", number=31),
         AlertLine("critical", "Acme Ltd used 100 of its 100 requests of today; 212 more were "
                   "refused.", "07:31 (34 min ago)",
                   "Allow more, or ask why it needs them: alxreport limit set id:1 N", number=30),

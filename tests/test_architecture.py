@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1] / "alxreport"
 GROUND, DATABASE, PURE, PARTS, SERVICES, FACES = range(6)
 LAYERS = {
     GROUND: "__init__ settings records errors error_codes store_names token_form whole_file"
-    " process_mark",
+    " process_mark extras",
     DATABASE: "dialects database database_errors address schema request_schema migrations"
     " moodle_tables sessions sqlite_session group_commit store_size",
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"

@@ -351,3 +351,32 @@ def test_no_secret_in_the_error_of_a_broken_store(story: Story) -> None:
     assert story.run("token", "rotate", "1").code == 3
     for words, stream, data in story.told:
         assert not shows(data, secret), (words, stream)
+
+
+def test_a_token_in_use_is_not_written_over(mistaken: Story, tmp_path: Path) -> None:
+    path = tmp_path / "acme.token"
+    words = ("--company", "acme", "--output", path, "--config", mistaken.config)
+    assert run("token", "create", *words).code == 0
+    secret = path.read_bytes()
+    again = run("token", "create", *words)
+    assert (again.code, again.out) == (2, b"")
+    assert f"{path} exists already" in again.err
+    assert path.read_bytes() == secret
+    listed = run("token", "list", "--json", "--config", mistaken.config).json()
+    assert len(listed) == 2
+    # A rotation is meant to replace it.
+    number = listed[-1]["id"]
+    assert run("token", "rotate", number, "--output", path, "--config", mistaken.config).code == 0
+    assert path.read_bytes() != secret
+
+
+def test_queries_of_an_earlier_time_are_named(mistaken: Story, tmp_path: Path) -> None:
+    words = ("powerbi", "--company", "acme", "--output", tmp_path / "bi")
+    told = run(*words, "--url", "https://reports.example.org", "--config", mistaken.config)
+    assert "earlier" not in told.err
+    told = run(*words, "--config", mistaken.config)
+    assert told.code == 0
+    lines = [line for line in told.err.splitlines() if "is of an earlier time" in line]
+    assert [line.split("/")[-1].split(" ")[0] for line in lines] == [
+        "progress-from-api.pq", "progress-from-odata.pq",
+    ]  # fmt: skip

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import pytest
 import requests
 
 from alxreport import cli_serve
+from alxreport.extras import install_hint
 from alxreport.limit_admin import set_limit
 
 from .asking import Desk, open_desk
@@ -104,7 +104,8 @@ def test_without_its_packages_it_says_what_to_install(
     done = run("serve", "--config", config)
     assert done.code == 3
     assert "Serving needs the package uvicorn." in done.err
-    assert f"{sys.executable} -m pip install 'alxreport[serve]'" in done.err
+    assert install_hint("serve") in done.err
+    assert done.err.rstrip().endswith("[serve]'")
 
 
 def test_a_broken_configuration_and_wrong_options(config: Path) -> None:
@@ -114,6 +115,25 @@ def test_a_broken_configuration_and_wrong_options(config: Path) -> None:
     done = spawn("serve", "--config", config)
     assert done.returncode == 3
     assert b"Did you mean serve.workers?" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["trusted_proxies", "metrics_from"])
+@pytest.mark.parametrize("item", ["proxy.example.org", "*", "10.0.0.300", "10.0.0.1/8", ""])
+def test_who_is_trusted_is_an_address_or_a_network(config: Path, key: str, item: str) -> None:
+    good = config.read_text()
+    config.write_text(f'{good}[serve]\n{key} = ["10.0.0.5", "::1", "fd00::/8", "{item}"]\n')
+    for words in (["serve"], ["doctor", "--json"]):
+        done = run(*words, "--config", config)
+        assert done.code == 3
+        told = done.err + done.out.decode()
+        assert f"serve.{key} has {item!r}, which is no address and no network." in told
+
+
+def test_an_address_that_this_machine_does_not_have(config: Path) -> None:
+    done = run("serve", "--config", config, "--host", "192.0.2.1", "--port", "8080")
+    assert done.code == 3
+    assert "Cannot listen on 192.0.2.1 port 8080" in done.err
+    assert "Give --host an address of this machine" in done.err
 
 
 def test_tls_files_that_cannot_be_read(config: Path) -> None:
@@ -140,6 +160,7 @@ def test_several_workers_and_their_renewal(config: Path, desk: Desk) -> None:
         code, said = server.stop()
     assert code == 0
     assert "2 workers" in said
+    assert said.count("the workers were renewed") == 1
     assert "Traceback" not in said
     rows = [row for row in desk.log() if row["error"] == ""]
     assert len(rows) == sum(row["calls"] for row in desk.rows("usage"))
