@@ -7,6 +7,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from alxreport.failover import OTHERS, servers, with_hosts
+
 PORTS = {"mysql": 3306, "postgresql": 5432}
 LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
@@ -34,32 +36,40 @@ def is_local_mysql(url: URL) -> bool:
 
 def shown(url: URL) -> str:
     """Return ``url`` for a screen: without password and options, but with a socket's path."""
-    url = plain(url)
+    whole, url = url, plain(url)
     socket = url.query.get("unix_socket") or url.query.get("host")
     # URL.set() leaves what is set to None as it was.
-    text = URL.create(
-        url.drivername, url.username, None, url.host, url.port, url.database
-    ).render_as_string()
+    bare = URL.create(url.drivername, url.username, None, url.host, url.port, url.database)
+    text = with_hosts(bare.render_as_string(), whole)
     if url.drivername == "sqlite" or not isinstance(socket, str):
         return text
     return f"{text} by {re.sub('[^ -~]', '?', socket)}"
 
 
+def complete(url: URL) -> str:
+    """Return ``url`` as a person would write it into the configuration, with its password."""
+    bare = plain(url).difference_update_query([OTHERS])
+    return with_hosts(bare.render_as_string(hide_password=False), url)
+
+
 def same_database(one: URL, other: URL) -> bool:
     """Tell whether two URLs, as ``database_url`` returns them, mean the same database.
 
-    Two names of one server besides the local ones are not recognised.
+    With several hosts, one that both name is enough. Two names of one server besides the local ones
+    are not recognised.
     """
-    return _identity(one) == _identity(other)
+    return not _identities(one).isdisjoint(_identities(other))
 
 
-def _identity(url: URL) -> tuple[str, str, int, str]:
+def _identities(url: URL) -> set[tuple[str, str, int, str]]:
     backend, database = url.get_backend_name(), url.database or ""
     if backend == "sqlite":
-        return backend, "", 0, str(Path(database).resolve())
-    port = url.port or PORTS[backend]
+        return {(backend, "", 0, str(Path(database).resolve()))}
     socket = url.query.get("unix_socket") or url.query.get("host")
-    host = (url.host or "").lower()
-    # A server's socket says nothing of its port: it counts as the usual one.
-    local = host in LOCAL_HOSTS or (socket is not None and not url.host)
-    return backend, "" if local else host, port, database
+    found = set()
+    for name, port in servers(url):
+        host = name.lower()
+        # A server's socket says nothing of its port: it counts as the usual one.
+        local = host in LOCAL_HOSTS or (socket is not None and not host)
+        found.add((backend, "" if local else host, port or PORTS[backend], database))
+    return found

@@ -5,6 +5,7 @@ Every face asks through ``admitted``, so that none can skip a step.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -143,6 +144,8 @@ class _WayIn:
     token: Token | None = None
     company: Standing | None = None
     left: bool = False  # the request was logged
+    tries: int = 0  # of the transaction that takes it from the budget
+    mark: str = field(default_factory=lambda: secrets.token_hex(16))  # of its receipt
 
     def enter(self) -> Visit:
         """Take the steps up to the limit; all in one transaction, which a refusal undoes."""
@@ -174,6 +177,7 @@ class _WayIn:
 
     def _steps(self, session: Session, day: tzinfo) -> Visit:
         now = self.now
+        self.tries += 1
         if self.caller.token is not None:
             self.token = token = self._credential(session, self.caller.token)
             self.company = company = self._company_of(session, token)
@@ -250,7 +254,10 @@ class _WayIn:
         day = rate_limit.day_of(now, where)
         resets_at = rate_limit.next_day(now, where)
         began: int | None = None
-        if plan.cursor is not None:
+        if self.tries > 1:  # the transaction before may have succeeded, and nobody heard of it
+            began = rate_limit.receipt(session, self.mark, company=company, token=token.id)
+        known = began is not None
+        if plan.cursor is not None and not known:
             began = rate_limit.redeem(
                 session,
                 rate_limit.promise_mark(plan.cursor),
@@ -270,16 +277,25 @@ class _WayIn:
                 limit=options.rate_limit,
                 resets_at=resets_at,
             )
-        budget = Budget(options.rate_limit, used, refused, resets_at)
-        return budget, now if began is None else began
+        began = now if began is None else began
+        if self.store.may_lose_an_end and not known:
+            rate_limit.keep_receipt(
+                session, self.mark, company=company, token=token.id, started_at=began
+            )
+        return Budget(options.rate_limit, used, refused, resets_at), began
 
     def leave(self, visit: Visit, started: float) -> None:
         """Log a request that was answered, with what else is to be kept of it."""
 
+        entries: list[request_log.Entry] = []
+
         def work(session: Session) -> None:
+            if entries and request_log.is_written(session, entries[0]):
+                return  # nobody heard that the transaction before succeeded
             for close in visit.closing:
                 close(session)
-            request_log.write(session, self.entry(visit, started, ""))
+            entries[:] = entries or [self.entry(visit, started, "")]
+            request_log.write(session, entries[0])
 
         try:
             # A promise has to be kept before the answer can be used; the log can follow.

@@ -123,7 +123,7 @@ def progress_bar(*, enabled: bool) -> Any:
     """Return a context with an observer that draws a bar on stderr when that is a terminal."""
     from contextlib import contextmanager
 
-    from alxreport.company_sync import unobserved
+    from alxreport.run import unobserved
 
     @contextmanager
     def bar() -> Any:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import random
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from alxreport import (
+    again,
     cache,
     company_settings,
     evidence,
@@ -27,64 +27,19 @@ from alxreport import (
 )
 from alxreport.database import reading, writing
 from alxreport.errors import AlreadyRunningError, SourceError, StoreError
-from alxreport.fingerprints import Movement, Position
-from alxreport.lease import Lease
+from alxreport.fingerprints import Movement
 from alxreport.progress import learner_rows
-from alxreport.records import CompanyResult, CompanyState, Content, Learner
-from alxreport.schema import StoreTables
+from alxreport.records import CompanyResult, Content, Learner
+from alxreport.run import Run, described, new_state
 from alxreport.sessions import ServerSession
-from alxreport.survey import Scope, Survey
 
 # A company's transaction that lost against another one is tried again as a whole, this often.
-ATTEMPTS = 4
+ATTEMPTS = 6
 RETURNED = "returned"  # created in the place of a tombstone
-Observer = Callable[[int, int], None]  # companies done, companies in all
-
-
-def unobserved(_done: int, _total: int) -> None:
-    """Stand in where nobody watches."""
 
 
 class _MassDeletionError(Exception):
     """A company would lose most of its rows; raised to roll its transaction back."""
-
-
-@dataclass
-class Run:
-    """One run in progress: what it was given, and what became of each company."""
-
-    engine: Engine
-    tables: StoreTables
-    lease: Lease | None  # None in a dry run
-    run: int | None
-    now: int
-    allow_mass_delete: bool
-    observer: Observer
-    source: Connection
-    seen: Survey
-    states: Mapping[int, CompanyState]
-    positions: Mapping[int, Position]
-    scope: Scope
-    version: int = 0
-    began: float = 0.0  # of the company at hand
-    total: int = 0
-    users: Mapping[int, Sequence[int]] = field(default_factory=dict)  # in the store, of buckets
-    results: dict[int, CompanyResult] = field(default_factory=dict)
-    untouched: list[int] = field(default_factory=list)
-    suspects: dict[int, array[int]] = field(default_factory=dict)  # user, course, user, course …
-    approved: set[int] = field(default_factory=set)  # suspects with harmless reasons
-    again: list[int] = field(default_factory=list)
-    tries: Counter[int] = field(default_factory=Counter)  # transactions that gave way
-
-    def name(self, company: int) -> str:
-        """Return a company's shortname, from Moodle or, when it is gone, from the store."""
-        known = self.seen.catalogue.companies.get(company) or self.states.get(company)
-        return known.shortname if known else str(company)
-
-    def done(self, result: CompanyResult) -> None:
-        """Take the outcome of one company."""
-        self.results[result.id] = result
-        self.observer(len(self.results), self.total)
 
 
 def sync_companies(run: Run, moved: Mapping[int, Movement | None]) -> None:
@@ -98,8 +53,7 @@ def sync_companies(run: Run, moved: Mapping[int, Movement | None]) -> None:
         run.suspects.clear()
         todo, run.again = sorted({*run.again, *approved}), []
         if run.tries and todo:
-            # Jitter, so that two writers that met once do not meet again.
-            time.sleep(random.uniform(0.05, 0.2) * 2 ** max(run.tries.values()))  # noqa: S311
+            again.wait(5 * again.pause(max(run.tries.values())))
 
 
 def _pass(run: Run, companies: Sequence[int]) -> None:
@@ -140,7 +94,7 @@ def _sync_company(run: Run, company: int, members: Iterator[Learner]) -> None:
                 result = _merge(run, stored, None, company, members)
         else:
             with reading(run.engine) as stored, writing(run.engine) as connection:
-                run.lease.renew(connection, int(time.time()))
+                run.renew(connection)
                 result = _merge(run, stored, connection, company, members)
     except (SourceError, AlreadyRunningError):
         raise
@@ -153,6 +107,8 @@ def _sync_company(run: Run, company: int, members: Iterator[Learner]) -> None:
         if error.transient and run.tries[company] < ATTEMPTS:
             run.again.append(company)
             return
+        if error.passing:
+            raise  # the whole run is begun again when the store is back
         _fail(run, company, error.message)
     except Exception as error:  # one company's fault must not stop the others
         _fail(run, company, f"unexpected {type(error).__name__}: {error}")
@@ -172,7 +128,11 @@ def _merge(
     Rows are read through ``stored`` and written through ``connection``, None in a dry run.
     """
     here = run.seen.catalogue.companies.get(company)
-    state = run.states.get(company) or _new_state(company)
+    state = run.states.get(company) or new_state(company)
+    if connection is not None and run.tries[company]:
+        found = _committed(run, connection, company)
+        if found is not None:
+            return found
     whole = company not in run.scope.picked
     counts: Counter[str] = Counter()
     expected_rows = 0
@@ -219,18 +179,32 @@ def _merge(
         deleted=counts[merge.DELETE],
         duration_ms=round((time.monotonic() - run.began) * 1000),
     )
+    changed, result = result.changed, run.whole(result)
     if connection is not None:
         new = replace(
-            _described(run, company, state, result.rows, revision if result.changed else None),
+            described(run, company, state, result.rows, revision if changed else None),
             tombstones=max(0, state.tombstones + counts[merge.DELETE] - counts[RETURNED]),
             duration_ms=result.duration_ms,
         )
         store.save_company(connection, run.tables, new)
-        history.record_results(connection, run.tables, run.run or 0, [result])
-        if result.changed:
+        history.record_results(
+            connection, run.tables, run.number, [result], again=company in run.earlier
+        )
+        if changed:
             store.save_revision(connection, run.tables, revision, company=company, now=run.now)
-        _tell_requests(run, connection, company, changed=result.changed, gone=here is None)
+        _tell_requests(run, connection, company, changed=changed, gone=here is None)
     return result
+
+
+def _committed(run: Run, connection: Connection, company: int) -> CompanyResult | None:
+    """Return the result of a transaction that is tried again, if it did succeed.
+
+    When a server ends during the commit, its client does not hear how that went.
+    """
+    found = history.recorded_results(connection, run.tables, run.number, [company]).get(company)
+    if found is None or found == run.earlier.get(company):
+        return None
+    return replace(found, company=run.name(company))
 
 
 def _tell_requests(
@@ -248,48 +222,28 @@ def _tell_requests(
         company_settings.unset_all(session, company=company)
 
 
-def _new_state(company: int) -> CompanyState:
-    return CompanyState(company, "", "", False, False, None, 0, 0, None, "", "")
-
-
-def _described(
-    run: Run, company: int, state: CompanyState, rows: int, revision: int | None
-) -> CompanyState:
-    """Return a company's state after success: its names as Moodle has them now."""
+def _fail(run: Run, company: int, message: str) -> None:
+    """Record that a company failed; its rows and its position stay as they were."""
+    state = run.states.get(company) or new_state(company)
     here = run.seen.catalogue.companies.get(company)
-    return replace(
+    result = run.whole(
+        CompanyResult(company, run.name(company), "failed", state.rows, error=message)
+    )
+    failed = replace(
         state,
         shortname=here.shortname if here else state.shortname,
         name=here.name if here else state.name,
-        suspended=here.suspended if here else state.suspended,
-        gone=here is None,
-        position=run.version,
-        revision=state.revision if revision is None else revision,
-        rows=rows,
-        synced_at=run.now,
-        last_status="success",
-        last_error="",
-        duration_ms=0,
+        last_status="failed",
+        last_error=message,
     )
 
+    def record(connection: Connection) -> None:
+        run.renew(connection)
+        store.save_company(connection, run.tables, failed)
+        history.record_results(connection, run.tables, run.number, [result], again=True)
 
-def _fail(run: Run, company: int, message: str) -> None:
-    """Record that a company failed; its rows and its position stay as they were."""
-    state = run.states.get(company) or _new_state(company)
-    here = run.seen.catalogue.companies.get(company)
-    result = CompanyResult(company, run.name(company), "failed", state.rows, error=message)
     if run.lease is not None:
-        with writing(run.engine) as connection:
-            run.lease.renew(connection, int(time.time()))
-            failed = replace(
-                state,
-                shortname=here.shortname if here else state.shortname,
-                name=here.name if here else state.name,
-                last_status="failed",
-                last_error=message,
-            )
-            store.save_company(connection, run.tables, failed)
-            history.record_results(connection, run.tables, run.run or 0, [result])
+        again.written(run.engine, record)
     run.done(result)
 
 
@@ -330,21 +284,24 @@ def _is_harmless(run: Run, company: int) -> bool:
 def finish_untouched(run: Run) -> None:
     """Record the companies in which nothing moved, all in one transaction."""
     results = [
-        CompanyResult(company, run.name(company), "success", run.states[company].rows)
+        run.whole(CompanyResult(company, run.name(company), "success", run.states[company].rows))
         for company in run.untouched
     ]
+
+    def record(connection: Connection) -> None:
+        run.renew(connection)
+        store.touch_companies(connection, run.tables, run.untouched, run.version, run.now)
+        for company in run.untouched:
+            state = run.states[company]
+            new = described(run, company, state, state.rows, None)
+            if (new.shortname, new.name, new.suspended, new.gone) != (
+                state.shortname, state.name, state.suspended, state.gone,
+            ):  # fmt: skip
+                store.save_company(connection, run.tables, new)
+                _tell_requests(run, connection, company, changed=True, gone=new.gone)
+        history.record_results(connection, run.tables, run.number, results, again=True)
+
     if results and run.lease is not None:
-        with writing(run.engine) as connection:
-            run.lease.renew(connection, int(time.time()))
-            store.touch_companies(connection, run.tables, run.untouched, run.version, run.now)
-            for company in run.untouched:
-                state = run.states[company]
-                new = _described(run, company, state, state.rows, None)
-                if (new.shortname, new.name, new.suspended, new.gone) != (
-                    state.shortname, state.name, state.suspended, state.gone,
-                ):  # fmt: skip
-                    store.save_company(connection, run.tables, new)
-                    _tell_requests(run, connection, company, changed=True, gone=new.gone)
-            history.record_results(connection, run.tables, run.run or 0, results)
+        again.written(run.engine, record)
     for result in results:
         run.done(result)

@@ -17,13 +17,21 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from alxreport.database_errors import source_error, store_error
-from alxreport.dialects import (
-    SqliteSetHash,
-    flavour,
-)
+from alxreport.dialects import SqliteSetHash, flavour
+from alxreport.error_codes import LOST_CODES, error_code
 from alxreport.errors import AlxError, ConfigError, NoStoreError, SourceError, StoreError
 from alxreport.extras import install_hint
+from alxreport.failover import (
+    OTHERS,
+    RECYCLE_SECONDS,
+    Manner,
+    abandon,
+    connect_to_one,
+    servers,
+    split_hosts,
+)
 from alxreport.settings import DatabaseSettings, MoodleSettings, StoreSettings, read_password
+from alxreport.tls import require_tls, tls_arguments
 
 # They log what they meet while they clean up after an error that is told anyway.
 for _name in ("sqlalchemy", "psycopg"):
@@ -31,6 +39,15 @@ for _name in ("sqlalchemy", "psycopg"):
 
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_WAIT_SECONDS = 30
+# How long a MySQL server may say nothing: to a sync's transaction, which waits for locks and for a
+# cluster that counts its nodes; to one statement on Moodle's tables, the largest of which takes
+# minutes on a very large site.
+SYNC_SECONDS, SOURCE_SECONDS = 300, 3_600
+# A PostgreSQL server whose machine is gone; one that computes answers these by itself.
+KEEPALIVE = {
+    "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}  # fmt: skip
 DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mysql+pymysql",
@@ -55,8 +72,9 @@ def database_url(settings: DatabaseSettings, what: str) -> URL:
 
     ``what`` names the setting in errors. Raises ConfigError for a URL of no known form.
     """
+    text, others = split_hosts(settings.url)
     try:
-        url = make_url(settings.url)
+        url = make_url(text)
     except (ArgumentError, ValueError) as error:
         raise ConfigError(f"{what} is not a database URL.", f"Write {EXAMPLES}.") from error
     if url.drivername not in DRIVERS:
@@ -70,34 +88,23 @@ def database_url(settings: DatabaseSettings, what: str) -> URL:
         raise ConfigError(f"{what} names no database.", f"Write {EXAMPLES}.")
     if url.drivername == "mysql+pymysql":
         url = url.update_query_dict({"charset": "utf8mb4"})
+    if others:
+        url = url.update_query_dict({OTHERS: others})
+        try:
+            servers(url)
+        except ValueError as error:
+            raise ConfigError(
+                f"{what} has a part between commas that is no host.",
+                "Write mysql://user:password@host1,host2:3307,host3/database.",
+            ) from error
     return url
-
-
-def _tls_arguments(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
-    if settings.tls == "off":
-        return {}
-    if url.get_backend_name() == "postgresql":
-        found = {
-            "sslmode": "verify-full" if settings.tls == "verify" else "require",
-            "sslrootcert": settings.tls_ca,
-            "sslcert": settings.tls_cert,
-            "sslkey": settings.tls_key,
-        }
-        return {name: value for name, value in found.items() if value}
-    context = ssl.create_default_context(cafile=settings.tls_ca or None)
-    if settings.tls == "require":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if settings.tls_cert:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key or None)
-    return {"ssl": context}
 
 
 def _connect_arguments(url: URL, settings: DatabaseSettings, what: str) -> dict[str, Any]:
     if url.drivername == "sqlite":
         return {"timeout": LOCK_WAIT_SECONDS}
     try:
-        arguments = _tls_arguments(url, settings)
+        arguments = tls_arguments(url, settings)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"{what}: the TLS files cannot be used: {error.strerror or error}.",
@@ -106,12 +113,20 @@ def _connect_arguments(url: URL, settings: DatabaseSettings, what: str) -> dict[
     if url.drivername == "mysql+pymysql" and url.password:
         # As PHP does: PyMySQL itself would encode a password of text as Latin-1.
         arguments["password"] = str(url.password).encode()
+    if url.get_backend_name() == "postgresql":
+        arguments = KEEPALIVE | arguments
     return arguments | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
 
 
-def _engine(url: URL, what: str, **arguments: Any) -> Engine:
+def _engine(url: URL, what: str, manner: Manner, **arguments: Any) -> Engine:
+    there = servers(url)
+    if len(there) > 1 and "poolclass" not in arguments:
+        arguments["pool_recycle"] = RECYCLE_SECONDS
     try:
-        return create_engine(url, **arguments)
+        engine = create_engine(url.difference_update_query([OTHERS]), **arguments)
+        if url.get_backend_name() != "sqlite":
+            connect_to_one(engine, there, manner)
+        return engine
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{what} needs the package {error.name}.", install_hint("postgres")
@@ -134,8 +149,9 @@ def open_source(settings: MoodleSettings) -> Engine:
         # Opened read-only by SQLite itself: no code here could write by mistake.
         url = url.set(database=f"file:{_uri_quoted(path)}", query={"mode": "ro", "uri": "true"})
     engine = _engine(
-        url, "moodle.url", isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments
-    )
+        url, "moodle.url", Manner(SOURCE_SECONDS), isolation_level="AUTOCOMMIT",
+        poolclass=NullPool, connect_args=arguments,
+    )  # fmt: skip
     if url.drivername == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -165,7 +181,7 @@ def snapshot(engine: Engine, settings: MoodleSettings) -> Iterator[Connection]:
     sql = flavour(engine.dialect)
     with connecting(engine) as connection:
         if settings.tls != "off" and sql.name == "mysql":
-            _require_tls(connection)
+            require_tls(connection)
         for statement in sql.session:
             connection.exec_driver_sql(statement)
         for statement in sql.optional_session:
@@ -181,20 +197,13 @@ def snapshot(engine: Engine, settings: MoodleSettings) -> Iterator[Connection]:
                 connection.exec_driver_sql("ROLLBACK")
 
 
-def _require_tls(connection: Connection) -> None:
-    # PyMySQL goes on in clear text when the server offers no TLS.
-    row = connection.exec_driver_sql("SHOW STATUS LIKE 'Ssl_cipher'").first()
-    if row is None or not row[1]:
-        raise SourceError(
-            "The database server offers no TLS, and tls is not 'off'.",
-            'Switch TLS on at the server, or set tls = "off".',
-        )
-
-
-def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
+def open_store(
+    settings: StoreSettings, *, create: bool = True, silence: float = SYNC_SECONDS
+) -> Engine:
     """Return an engine on the store; a SQLite file is made when missing, mode 0600.
 
-    Without ``create`` a missing file is a StoreError.
+    Without ``create`` a missing file is a StoreError. A MySQL server that says nothing for so many
+    seconds of ``silence`` counts as lost.
     """
     url = database_url(settings, "store.url")
     arguments = _connect_arguments(url, settings, "store.url")
@@ -208,7 +217,8 @@ def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
         arguments["options"] = f"-c lock_timeout={LOCK_WAIT_SECONDS}s"
     if url.drivername != "sqlite":
         # Values by place, not by name: the bulk writer hands its tuples over as they are.
-        engine = _engine(url, "store.url", connect_args=arguments, paramstyle="format")
+        manner = Manner(silence, writing=True)
+        engine = _engine(url, "store.url", manner, connect_args=arguments, paramstyle="format")
         return _translate(engine, store_error)
     path = _sqlite_path(url, "store.url")
     if not create and not path.exists():
@@ -225,7 +235,7 @@ def open_store(settings: StoreSettings, *, create: bool = True) -> Engine:
             f"The store {path} cannot be made: {error.strerror}.",
             "Name another place in store.url, or let this user write there.",
         ) from error
-    engine = _engine(url, "store.url", connect_args=arguments, poolclass=QueuePool)
+    engine = _engine(url, "store.url", Manner(), connect_args=arguments, poolclass=QueuePool)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -269,6 +279,11 @@ def store_exists(settings: StoreSettings) -> bool:
     return url.drivername != "sqlite" or _sqlite_path(url, "store.url").exists()
 
 
+def is_file(engine: Engine) -> bool:
+    """Tell whether a store is a file of this machine."""
+    return engine.dialect.name == "sqlite"
+
+
 def columns_of(connection: Connection, tables: Iterable[str]) -> dict[str, set[str]]:
     """Return the columns of those of ``tables`` that are there; every name in lower case."""
     sql = text(flavour(connection.dialect).columns_sql)
@@ -304,6 +319,9 @@ def _translate(engine: Engine, translate: Callable[[DBAPIError], AlxError]) -> E
         raw = context.connection is not None and context.connection.get_execution_options().get(
             RAW_ERRORS
         )
+        if error_code(context.original_exception) in LOST_CODES:
+            context.is_disconnect = True  # some of these SQLAlchemy would go on with
+            abandon(context.connection)
         if isinstance(found, DBAPIError) and not raw:
             raise translate(found) from context.original_exception
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from alxreport.error_codes import (
+    AGAIN_CODES,
     BUSY_CODES,
+    ELSEWHERE_CODES,
     FULL_CODES,
     GONE_CODES,
+    LOST_CODES,
     TRANSIENT_CODES,
+    UNREACHABLE_CODES,
     error_code,
     error_text,
 )
@@ -36,11 +40,12 @@ _SOURCE_HINTS: dict[Any, tuple[str, str]] = {
 
 def source_error(error: Exception) -> SourceError:
     """Return the SourceError that says what ``error`` means and what to do."""
+    code = error_code(error)
     message, hint = _SOURCE_HINTS.get(
-        error_code(error),
-        ("Moodle's database cannot be read", "Check that it runs and moodle.url is right."),
+        code, ("Moodle's database cannot be read", "Check that it runs and moodle.url is right.")
     )
-    return SourceError(f"{message}: {error_text(error).rstrip('.')}.", hint)
+    text = f"{message}: {error_text(error).rstrip('.')}."
+    return SourceError(text, hint, passing=code in ELSEWHERE_CODES | AGAIN_CODES)
 
 
 def too_slow(seconds: float) -> UsageError:
@@ -65,7 +70,8 @@ def store_error(error: Exception) -> StoreError:
         hint = "Another process writes to it; try again."
         return StoreError(f"The store is busy: {text}", hint, transient=True)
     if code in TRANSIENT_CODES:
-        return StoreError(f"The store gave way: {text}", "Try again.", transient=True)
+        lost = code in LOST_CODES
+        return StoreError(f"The store gave way: {text}", "Try again.", transient=True, passing=lost)
     if code in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
         return StoreError(
             f"The store file is not a sound database: {text}",
@@ -78,4 +84,5 @@ def store_error(error: Exception) -> StoreError:
         return StoreError(f"The store cannot be {what}: {text}", hint, fatal=True)
     gone = code in GONE_CODES or getattr(error, "connection_invalidated", False)
     hint = "Check store.url, and that the server runs and lets this user in."
-    return StoreError(f"The store cannot be used: {text}", hint, fatal=bool(gone))
+    passing = code in UNREACHABLE_CODES
+    return StoreError(f"The store cannot be used: {text}", hint, fatal=bool(gone), passing=passing)

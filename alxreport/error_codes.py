@@ -10,11 +10,22 @@ FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", 1021, 1114, "53100"
 BUSY_CODES = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", 1205, "55P03"})
 # A deadlock, a certification lost in a cluster, a row that moved on under a snapshot (1020, MariaDB
 # from 11.6 on): the whole transaction may be tried again.
-TRANSIENT_CODES = frozenset({1213, 1020, 1047, 2006, 2013, "40001", "40P01", "57P01"})
-GONE_CODES = frozenset({
-    2002, 2003, 2005, 1045, 1049, "28P01", "3D000", "57P03", "08001", "08006",
+AGAIN_CODES = frozenset({1213, 1020, 1180, "40001", "40P01"})
+# The connection is lost, or its server is of no use any more: ended, outside of its cluster,
+# read-only since another took its place. Whether a COMMIT on its way was done cannot be told.
+LOST_CODES = frozenset({
+    1047, 1053, 1290, 1792, 1836, 1927, 2006, 2013, 2055, 4031,
+    "08003", "08006", "25006", "57P01", "57P02", "57P05",
+})  # fmt: skip
+TRANSIENT_CODES = AGAIN_CODES | LOST_CODES
+# Nobody can be connected to.
+UNREACHABLE_CODES = frozenset({
+    2002, 2003, 2005, "57P03", "08001",
     1040, 1203, 1226, "53300",  # more connections than the server or the user may have
 })  # fmt: skip
+GONE_CODES = UNREACHABLE_CODES | {1045, 1049, "28P01", "3D000"}
+# Where there is another server with the same data, it may do better.
+ELSEWHERE_CODES = UNREACHABLE_CODES | LOST_CODES
 # A statement that took longer than the session allows: MariaDB, MySQL, PostgreSQL.
 SLOW_CODES = frozenset({1969, 3024, "57014"})
 
@@ -33,8 +44,13 @@ def error_code(error: BaseException) -> Any:
 _CONNECT_STATES = (
     ("Connection refused", "08001"),
     ("could not translate host name", "08001"),
+    ("failed to resolve host", "08001"),
     ("connection timeout expired", "08001"),
     ("server closed the connection", "08006"),
+    ("the connection is closed", "08003"),
+    ("the connection is lost", "08006"),
+    ("session is read-only", "25006"),
+    ("server is in hot standby", "25006"),
     ("too many clients", "53300"),
     ("remaining connection slots", "53300"),
     ("too many connections", "53300"),

@@ -42,10 +42,17 @@ class ConfigError(AlxError):
 
 
 class DatabaseError(AlxError):
-    """A database cannot be reached or refuses what is needed of it."""
+    """A database cannot be reached or refuses what is needed of it.
+
+    ``passing`` says that it may be there again in a moment, or that another server stands in.
+    """
 
     exit_code = 3
     code = "database"
+
+    def __init__(self, message: str, hint: str = "", *, passing: bool = False) -> None:
+        super().__init__(message, hint)
+        self.passing = passing
 
 
 class SourceError(DatabaseError):
@@ -64,9 +71,10 @@ class StoreError(DatabaseError):
     code = "store"
 
     def __init__(
-        self, message: str, hint: str = "", *, fatal: bool = False, transient: bool = False
-    ) -> None:
-        super().__init__(message, hint)
+        self, message: str, hint: str = "", *, fatal: bool = False, transient: bool = False,
+        passing: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(message, hint, passing=passing)
         self.fatal = fatal
         self.transient = transient
 

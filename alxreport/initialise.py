@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from alxreport import probes
-from alxreport.address import is_local_mysql, plain, same_database, shown
+from alxreport.address import complete, is_local_mysql, same_database, shown
 from alxreport.config_file import config_text, write_config
 from alxreport.database import database_url, open_source, open_store, snapshot
 from alxreport.error_codes import error_code
@@ -257,7 +257,7 @@ def _with_password(url: URL, question: str, ask: Ask) -> URL:
 
 
 def _text(url: URL) -> str:
-    return plain(url).render_as_string(hide_password=False)
+    return complete(url)
 
 
 def _first_that_answers(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, select, update
 
-from alxreport.database import writing
+from alxreport.again import written
 from alxreport.errors import AlreadyRunningError, StoreError
 from alxreport.process_mark import LEASE_SECONDS, is_held, process_mark
 from alxreport.schema import StoreTables
@@ -53,22 +53,27 @@ def sync_lease(engine: Engine, tables: StoreTables, now: int) -> Iterator[Lease]
     pid = os.getpid()
     owner = "|".join((socket.gethostname(), str(pid), process_mark(pid), uuid.uuid4().hex))
     leases = tables.leases
+
+    def claim(connection: Connection) -> None:
+        found = connection.execute(
+            select(leases.c.owner, leases.c.expires_at).where(leases.c.name == NAME)
+        ).one()
+        if found.owner == owner:
+            return  # claimed by an attempt whose end was not heard
+        if is_held(found.owner, found.expires_at, now):
+            host, other = [*str(found.owner).split("|"), "?"][:2]
+            raise AlreadyRunningError(f"Another sync is running (process {other} on {host}).")
+        taken = (
+            update(leases)
+            .where(leases.c.name == NAME, leases.c.owner == found.owner)
+            .where(leases.c.expires_at == found.expires_at)
+            .values(owner=owner, expires_at=now + LEASE_SECONDS)
+        )
+        if connection.execute(taken).rowcount != 1:
+            raise AlreadyRunningError("Another sync began just now.")
+
     try:
-        with writing(engine) as connection:
-            found = connection.execute(
-                select(leases.c.owner, leases.c.expires_at).where(leases.c.name == NAME)
-            ).one()
-            if is_held(found.owner, found.expires_at, now):
-                host, other = [*str(found.owner).split("|"), "?"][:2]
-                raise AlreadyRunningError(f"Another sync is running (process {other} on {host}).")
-            claim = (
-                update(leases)
-                .where(leases.c.name == NAME, leases.c.owner == found.owner)
-                .where(leases.c.expires_at == found.expires_at)
-                .values(owner=owner, expires_at=now + LEASE_SECONDS)
-            )
-            if connection.execute(claim).rowcount != 1:
-                raise AlreadyRunningError("Another sync began just now.")
+        written(engine, claim)
     except StoreError as error:
         if "is busy" in error.message:
             raise AlreadyRunningError("Another sync is writing to the store.") from error
@@ -82,5 +87,5 @@ def sync_lease(engine: Engine, tables: StoreTables, now: int) -> Iterator[Lease]
             .values(owner="", expires_at=0)
         )
         # The store may be what failed; the lease then frees itself, for this process ends.
-        with contextlib.suppress(StoreError), writing(engine) as connection:
-            connection.execute(release)
+        with contextlib.suppress(StoreError):
+            written(engine, lambda connection: connection.execute(release))

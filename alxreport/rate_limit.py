@@ -161,6 +161,25 @@ def redeem(session: Session, mark: str, *, company: int, token: int, now: int) -
     return None
 
 
+def keep_receipt(session: Session, mark: str, *, company: int, token: int, started_at: int) -> None:
+    """Note that a request was paid, and when its series began; it is kept as long as a promise."""
+    session.change(
+        insert_new(session, session.names.series, ("companyid", "tokenid", "mark", "started_at")),
+        companyid=company, tokenid=token, mark=mark, started_at=started_at,
+    )  # fmt: skip
+
+
+def receipt(session: Session, mark: str, *, company: int, token: int) -> int | None:
+    """Return when the series of a request that was paid began; None where it was not paid."""
+    found = first(
+        session,
+        f"SELECT started_at FROM {session.names.series}"  # noqa: S608
+        " WHERE companyid = :company AND tokenid = :token AND mark = :mark",
+        company=company, token=token, mark=mark,
+    )  # fmt: skip
+    return None if found is None else int(found[0])
+
+
 def prune(session: Session, *, now: int, before_day: str) -> None:
     """Delete the promises that ended, and the counts of days before ``before_day``."""
     session.change(

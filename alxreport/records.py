@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -115,6 +115,18 @@ class CompanyResult:
     def changed(self) -> bool:
         """Whether any row changed."""
         return bool(self.created or self.updated or self.deleted)
+
+    def after(self, earlier: CompanyResult | None) -> CompanyResult:
+        """Return the result of both, where an earlier attempt of the run did a part."""
+        if earlier is None:
+            return self
+        return replace(
+            self,
+            created=self.created + earlier.created,
+            updated=self.updated + earlier.updated,
+            deleted=self.deleted + earlier.deleted,
+            duration_ms=self.duration_ms + earlier.duration_ms,
+        )
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,23 @@ def write(session: Session, entry: Entry) -> None:
         _sum_up(session, entry, repeated)
 
 
+def is_written(session: Session, entry: Entry) -> bool:
+    """Tell whether a request is in the log already.
+
+    Its moment, its caller and the microseconds that it took are as good as a number of its own.
+    """
+    found = first(
+        session,
+        f"SELECT 1 FROM {session.names.logs} WHERE at = :at AND companyid = :company"  # noqa: S608
+        " AND tokenid = :token AND endpoint = :endpoint AND duration_us = :duration"
+        " AND question = :question AND error = :error AND ip = :ip LIMIT 1",
+        at=entry.at, company=entry.company, token=entry.token, endpoint=entry.endpoint,
+        duration=entry.duration_us, question=entry.question, error=entry.error,
+        ip=clean(entry.ip, 64),
+    )  # fmt: skip
+    return found is not None
+
+
 def _is_repeated(session: Session, entry: Entry) -> int:
     """Return 1 for a question that was answered at this revision while its page may be kept.
 

@@ -192,7 +192,7 @@ def schema_version(connection: Connection, tables: StoreTables) -> str | None:
     """Return the schema's version: None for no store at all, "" for one begun but not finished."""
     if tables.version not in inspect(connection).get_table_names():
         return None
-    version = connection.execute(text(f"SELECT version_num FROM {tables.version}"))  # noqa: S608
+    version = connection.execute(text(f"SELECT max(version_num) FROM {tables.version}"))  # noqa: S608
     return str(version.scalar() or "")
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 # A transaction that lost against another one is tried again as a whole, this often.
 ATTEMPTS = 8
+# But not for longer than this: who asks waits for it. A server that is silent for longer than it
+# may wait for a lock is lost.
+GIVE_UP_SECONDS, SILENCE_SECONDS = 40.0, LOCK_WAIT_SECONDS + 10
 Result = TypeVar("Result")
 Work = Callable[["Session"], Result]
 
@@ -194,6 +197,11 @@ class Store:
         """Whether it is a file of this machine, that one at a time may write to."""
         return self._path is not None
 
+    @property
+    def may_lose_an_end(self) -> bool:
+        """Whether a commit may succeed without our hearing of it: a server may end meanwhile."""
+        return self._path is None
+
     def read(self, work: Work[Result]) -> Result:
         """Return what ``work`` does in one transaction that sees one moment of the store."""
         return self._tried(work, ATTEMPTS, writing=False)
@@ -207,12 +215,15 @@ class Store:
         return self._tried(work, attempts, writing=True)
 
     def _tried(self, work: Work[Result], attempts: int, *, writing: bool) -> Result:
+        until = time.monotonic() + GIVE_UP_SECONDS
         for attempt in range(1, attempts + 1):
             try:
                 with self._session(writing=writing) as session:
                     return work(session)
             except StoreError as error:
                 if not error.transient or self._path or attempt == attempts:
+                    raise
+                if time.monotonic() > until:
                     raise
                 time.sleep(random.uniform(0.002, 0.02) * 2**attempt)  # noqa: S311
         raise AssertionError  # the last attempt returned or raised
@@ -282,7 +293,7 @@ class Store:
             if self._engine is None:
                 from alxreport.database import open_store
 
-                self._engine = open_store(self.settings, create=False)
+                self._engine = open_store(self.settings, create=False, silence=SILENCE_SECONDS)
             return self._engine
 
     def close(self) -> None:
@@ -322,7 +333,7 @@ def ready(store: SomeStore) -> SomeStore:
 
 
 def _is_current(session: Session) -> bool:
-    found = first(session, f"SELECT version_num FROM {session.names.schema}")  # noqa: S608
+    found = first(session, f"SELECT max(version_num) FROM {session.names.schema}")  # noqa: S608
     return found is not None and found[0] == SCHEMA_VERSION
 
 

@@ -47,15 +47,18 @@ DIFFERING = (*Content._fields, "is_deleted")
 REWRITTEN = tuple(name for name in WRITTEN if name not in {*KEY, "created_at"})
 
 
-def company_states(connection: Connection, tables: StoreTables) -> dict[int, CompanyState]:
-    """Return what is known of every company that was ever synced, by id."""
+def company_states(
+    connection: Connection, tables: StoreTables, company: int | None = None
+) -> dict[int, CompanyState]:
+    """Return what is known of every company that was ever synced, or of one, by id."""
     t = tables.sync_status.c
+    wanted = [] if company is None else [t.companyid == company]
     rows = connection.execute(
         select(
             t.companyid, t.shortname, t.name, t.suspended, t.gone, t.position, t.revision,
             t.live_rows, t.synced_at, t.last_status, func.coalesce(t.last_error, ""),
             t.deleted_rows, t.duration_ms,
-        ).order_by(t.companyid)
+        ).where(*wanted).order_by(t.companyid)
     )  # fmt: skip
     return {row[0]: CompanyState(*row) for row in rows}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from alxreport.database import reading, writing
+from alxreport import again
 from alxreport.schema import StoreTables
 
 SWITCH = "sync"
@@ -28,14 +28,13 @@ def write(connection: Connection, tables: StoreTables, name: str, value: str) ->
 
 def is_disabled(engine: Engine, tables: StoreTables) -> bool:
     """Tell whether an administrator switched the sync off."""
-    with reading(engine) as connection:
-        return read(connection, tables, SWITCH) == DISABLED
+    return again.read(engine, lambda connection: read(connection, tables, SWITCH)) == DISABLED
 
 
 def set_switch(engine: Engine, tables: StoreTables, *, enabled: bool) -> None:
     """Switch the sync on or off."""
-    with writing(engine) as connection:
-        write(connection, tables, SWITCH, ENABLED if enabled else DISABLED)
+    value = ENABLED if enabled else DISABLED
+    again.written(engine, lambda connection: write(connection, tables, SWITCH, value))
 
 
 def is_due(

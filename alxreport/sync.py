@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from alxreport import (
     alert_log,
@@ -23,8 +23,9 @@ from alxreport import (
     switch,
 )
 from alxreport import survey as surveys
+from alxreport.again import until_done, written
 from alxreport.companies import Named, find_company
-from alxreport.company_sync import Observer, Run, finish_untouched, sync_companies, unobserved
+from alxreport.company_sync import finish_untouched, sync_companies
 from alxreport.database import (
     connecting,
     open_source,
@@ -32,13 +33,13 @@ from alxreport.database import (
     reading,
     snapshot,
     store_exists,
-    writing,
 )
-from alxreport.errors import AlxError, StoreError
+from alxreport.errors import AlxError, SourceError, StoreError
 from alxreport.fingerprints import Movement, Position
 from alxreport.lease import Lease, sync_lease
 from alxreport.ping import ping
 from alxreport.records import CompanyState, RunReport
+from alxreport.run import Observer, Run, unobserved
 from alxreport.schema import (
     StoreTables,
     prepare_store,
@@ -86,11 +87,10 @@ def run_sync(
         return _attempt(task, None, None)
     watcher = settings.sync.ping_url
     with sync_lease(engine, tables, int(time.time())) as lease:
-        with writing(engine) as connection:
-            number = history.begin_run(connection, tables, task.mode, now)
+        number = written(engine, lambda to: history.begin_run(to, tables, task.mode, now))
         try:
             ping(watcher, "start")
-            report = _attempt(task, lease, number)
+            report = until_done(lambda attempt: _begin(task, lease, number, attempt))
         except BaseException as error:
             text = error.message if isinstance(error, AlxError) else type(error).__name__
             _record_failure(task, number, text)
@@ -117,6 +117,8 @@ class _Task:
     now: int
     observer: Observer
     started: float  # of the monotonic clock, in seconds
+    reached: list[bool] = field(default_factory=list)  # an attempt met Moodle's database
+    first: list[bool] = field(default_factory=list)  # whether an attempt found nothing in the store
 
     @property
     def mode(self) -> str:
@@ -158,19 +160,35 @@ def _record_failure(task: _Task, number: int, text: str) -> None:
     seconds = time.monotonic() - task.started
     report = RunReport(number, task.mode, "failed", task.now, int(task.now + seconds), seconds)
     try:
-        with writing(task.engine) as connection:
-            history.end_run(connection, task.tables, report, text)
+        written(task.engine, lambda to: history.end_run(to, task.tables, report, text))
     except StoreError:
         # The store itself may be what failed; the first error is the one to tell.
         return
 
 
-def _attempt(task: _Task, lease: Lease | None, number: int | None) -> RunReport:
+def _begin(task: _Task, lease: Lease, number: int, attempt: int) -> RunReport:
+    try:
+        return _attempt(task, lease, number, attempt)
+    except SourceError as error:
+        # A server that was never met is more likely a mistake in the configuration.
+        error.passing = error.passing and bool(task.reached)
+        raise
+
+
+def _attempt(task: _Task, lease: Lease | None, number: int | None, attempt: int = 1) -> RunReport:
+    """Do the run; one that is begun again goes on with what the earlier attempts left to do."""
     settings, engine, tables = task.settings, task.engine, task.tables
     with snapshot(open_source(settings.moodle), settings.moodle) as source:
+        task.reached.append(True)
         with reading(engine) as stored:
             seen = surveys.take(source, stored, tables, settings, task.now)
             states = store.company_states(stored, tables)
+            task.first.append(not any(state.position for state in states.values()))
+            earlier = (
+                history.recorded_results(stored, tables, number)
+                if attempt > 1 and number is not None
+                else {}
+            )
             if task.full:
                 states |= store.unlisted_companies(stored, tables)
             positions = surveys.load_positions(stored, tables, states)
@@ -190,6 +208,7 @@ def _attempt(task: _Task, lease: Lease | None, number: int | None) -> RunReport:
         run = Run(
             engine, tables, lease, number, task.now, task.allow_mass_delete, task.observer, source,
             seen, states, positions, scope, total=len(moved), users=users,
+            earlier=earlier,
         )  # fmt: skip
         run.version = _version(run)
         sync_companies(run, moved)
@@ -201,12 +220,11 @@ def _attempt(task: _Task, lease: Lease | None, number: int | None) -> RunReport:
 
 
 def _report(run: Run, task: _Task) -> RunReport:
-    first = not any(state.position for state in run.states.values())
     seconds = time.monotonic() - task.started
     failed = sum(result.status == "failed" for result in run.results.values())
     return RunReport(
         run=run.run,
-        mode="full" if first else task.mode,
+        mode="full" if task.first[0] else task.mode,
         status="success" if not failed else "failed" if failed == len(run.results) else "partial",
         started_at=task.now,
         finished_at=int(task.now + seconds),
@@ -241,27 +259,30 @@ def _version(run: Run) -> int:
     latest = max(versions, default=0)
     if latest in run.positions and run.positions[latest] == run.seen.position:
         return latest
-    with writing(run.engine) as connection:
-        run.lease.renew(connection, int(time.time()))
-        return store.save_position(connection, run.tables, fingerprints.encode(run.seen.position))
+    lease, data = run.lease, fingerprints.encode(run.seen.position)
+
+    def save(connection: Connection) -> int:
+        lease.renew(connection, int(time.time()))
+        return store.save_position(connection, run.tables, data)
+
+    return written(run.engine, save)
 
 
 def _close(run: Run, report: RunReport, settings: Settings) -> None:
     """Record the run's end and clear away what is past its time."""
-    keep = settings.sync
-    with writing(run.engine) as connection:
-        if run.lease is not None:
-            run.lease.renew(connection, int(time.time()))
-        history.end_run(connection, run.tables, report)
-        store.drop_unused_positions(connection, run.tables)
-        if switch.is_due(connection, run.tables, "pruned_at", run.now, DAY_SECONDS):
-            retention.purge_tombstones(
-                connection, run.tables, run.now - keep.tombstone_days * DAY_SECONDS
-            )
-            retention.prune_revisions(
-                connection, run.tables, run.now - (keep.tombstone_days + 1) * DAY_SECONDS
-            )
-            history.prune_history(connection, run.tables, run.now - keep.history_days * DAY_SECONDS)
+    keep, tables = settings.sync, run.tables
+
+    def close(connection: Connection) -> None:
+        run.renew(connection)
+        history.end_run(connection, tables, report)
+        store.drop_unused_positions(connection, tables)
+        if switch.is_due(connection, tables, "pruned_at", run.now, DAY_SECONDS):
+            kept = run.now - keep.tombstone_days * DAY_SECONDS
+            retention.purge_tombstones(connection, tables, kept)
+            retention.prune_revisions(connection, tables, kept - DAY_SECONDS)
+            history.prune_history(connection, tables, run.now - keep.history_days * DAY_SECONDS)
+
+    written(run.engine, close)
     _prune_requests(run, settings)
 
 
@@ -269,14 +290,17 @@ def _prune_requests(run: Run, settings: Settings) -> None:
     """Clear away what requests left behind, in short transactions: they go on meanwhile."""
     before = run.now - settings.requests.log_retention_days * DAY_SECONDS
 
-    with writing(run.engine) as connection:
+    def prune(connection: Connection) -> None:
         session = ServerSession(connection, run.tables.prefix)
         cache.prune(session, now=run.now)
         oldest_day = rate_limit.day_of(before - DAY_SECONDS, UTC)
         rate_limit.prune(session, now=run.now, before_day=oldest_day)
         alert_log.prune(session, before=before)
+
+    def prune_log(connection: Connection) -> int:
+        return request_log.prune(ServerSession(connection, run.tables.prefix), before=before)
+
+    written(run.engine, prune)
     for _ in range(PRUNED_PARTS):
-        with writing(run.engine) as connection:
-            session = ServerSession(connection, run.tables.prefix)
-            if request_log.prune(session, before=before) < request_log.PRUNED_ROWS:
-                return
+        if written(run.engine, prune_log) < request_log.PRUNED_ROWS:
+            return

@@ -16,11 +16,11 @@ from sqlalchemy import Engine
 from alxreport import evidence, fingerprints, merge, store, switch
 from alxreport import survey as surveys
 from alxreport.companies import Named, find_company
-from alxreport.company_sync import Observer, unobserved
 from alxreport.database import open_source, reading, snapshot, writing
 from alxreport.errors import StoreError
 from alxreport.progress import learner_rows
 from alxreport.records import Content, Difference, Learner
+from alxreport.run import Observer, unobserved
 from alxreport.schema import StoreTables
 from alxreport.settings import Settings
 from alxreport.sync import run_sync

@@ -16,6 +16,7 @@ from .runs import wait_for
 from .servers import Server
 
 CHUNK = 4096
+COMMITS = (b"\x03COMMIT", b"\x0bCOMMIT\0")  # as PyMySQL and psycopg send it
 
 
 class Wire:
@@ -65,6 +66,35 @@ class Wire:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+
+class DeafWire(Wire):
+    """A relay that carries a COMMIT to the server, and then ends before the client hears of it.
+
+    It does so ``deaf`` times, to each ``every``-th.
+    """
+
+    def __init__(self, port: int, *, every: int = 2, deaf: int = 1_000) -> None:
+        self.commits = self.unheard = 0
+        self._every, self.deaf = every, deaf
+        self._ending: set[int] = set()
+        super().__init__(port)
+
+    def _carry(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(CHUNK):
+                if answers and id(target) in self._ending:
+                    self._ending.discard(id(target))
+                    self.unheard += 1
+                    break
+                if not answers and data.endswith(COMMITS):
+                    self.commits += 1
+                    if self.commits % self._every == 0 and self.unheard < self.deaf:
+                        self._ending.add(id(source))
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

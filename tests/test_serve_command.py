@@ -147,6 +147,7 @@ def test_tls_files_that_cannot_be_read(config: Path) -> None:
 def test_several_workers_and_their_renewal(config: Path, desk: Desk) -> None:
     token = desk.token("acme")
     with command(config, "--workers", "2") as server:
+        old = set(children(server))
         for _ in range(20):
             assert server.get("/api/v1/progress", token, limit=1).status == 200
         config.write_text(config.read_text() + "[requests]\nmax_limit = 7\n")
@@ -157,6 +158,8 @@ def test_several_workers_and_their_renewal(config: Path, desk: Desk) -> None:
             # Whoever answers, somebody does, and at the end with the new settings.
             refused = refused + 1 if over(server, token) == 400 else 0
         assert refused == 20
+        while time.monotonic() < until and old.intersection(children(server)):
+            time.sleep(0.05)
         code, said = server.stop()
     assert code == 0
     assert "2 workers" in said

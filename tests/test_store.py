@@ -119,6 +119,17 @@ def test_an_interrupted_first_migration_is_completed(store, lost):
         assert now == ours or ("meta" in lost and len(now) == 32)
 
 
+def test_two_first_runs_at_once_leave_one_version(store):
+    """DDL is not undone on MySQL: both record theirs, and one of them came further."""
+    prepare_store(store, TABLES)
+    before = content(store)
+    with writing(store) as connection:
+        connection.execute(sa.text(f"UPDATE {TABLES.version} SET version_num = '0002'"))
+        connection.execute(sa.text(f"INSERT INTO {TABLES.version} VALUES ('0001')"))
+    prepare_store(store, TABLES)
+    assert content(store) == before
+
+
 def test_a_newer_schema_is_refused(store):
     prepare_store(store, TABLES)
     with writing(store) as connection:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from sqlalchemy import ColumnClause, column, delete, inspect, select
+from sqlalchemy import table as sql_table
 from sqlalchemy.exc import DBAPIError
 
 from alxreport.database_errors import store_error
@@ -24,6 +26,19 @@ if TYPE_CHECKING:
 ATTEMPTS = 8
 
 
+def _keep_newest(engine: Engine, table: str) -> None:
+    """Leave one version, the furthest, where two first runs at once recorded theirs."""
+    with engine.connect() as raw:
+        connection = raw.execution_options(alx_writing=True, alx_raw_errors=True)
+        with connection.begin():
+            if table not in inspect(connection).get_table_names():
+                return
+            number: ColumnClause[str] = column("version_num")
+            there = connection.scalars(select(number).select_from(sql_table(table))).all()
+            if len(there) > 1:
+                connection.execute(delete(sql_table(table, number)).where(number != max(there)))
+
+
 def upgrade(engine: Engine, tables: StoreTables, is_current: Callable[[], bool]) -> None:
     """Bring the store to the newest schema; run again, it goes on where it was interrupted.
 
@@ -37,6 +52,7 @@ def upgrade(engine: Engine, tables: StoreTables, is_current: Callable[[], bool])
     config.attributes["tables"] = tables
     for attempt in range(1, ATTEMPTS + 1):
         try:
+            _keep_newest(engine, tables.version)
             command.upgrade(config, "head")
         except (DBAPIError, CommandError) as error:
             # Alembic's own error: another process moved the version on at this moment.

@@ -2,11 +2,14 @@
 
 from alembic import context
 
+from alxreport.failover import wait_without_end
+
 engine = context.config.attributes["engine"]
 tables = context.config.attributes["tables"]
 
 with engine.connect() as raw:
     connection = raw.execution_options(alx_writing=True, alx_raw_errors=True)
+    wait_without_end(connection)
     context.configure(
         connection=connection,
         target_metadata=tables.metadata,
