@@ -1,10 +1,10 @@
-# The front door: make demo, make test, make lint, make check, make bench.
+# The front door: make demo, make test, make lint, make check, make bench, make cluster.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check bench cluster clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -28,6 +28,9 @@ check: lint test
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
+
+cluster: $(READY)
+	$(BIN)/python -m benchmarks.cluster
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine
 from alxreport.database import is_file, reading, writing
 from alxreport.errors import DatabaseError, StoreError
 
-ATTEMPTS = 8
+# The pauses between these add up to twenty seconds.
+ATTEMPTS = 10
 # The pauses between these add up to half a minute: a server restarts, a cluster counts its nodes.
 RUN_ATTEMPTS = 6
 Result = TypeVar("Result")
@@ -63,16 +64,19 @@ def _tried(
     raise AssertionError  # the last attempt returned or raised
 
 
-def until_done(work: Callable[[int], Result]) -> Result:
+def until_done(work: Callable[[int], Result], is_known: Callable[[DatabaseError], bool]) -> Result:
     """Return what ``work`` returns for the number of its attempt, from 1 on.
 
     It is done again, after growing pauses, while a database is away that may be back in a moment.
+    One that was never reached is more likely a mistake in the configuration: ``is_known`` tells.
     """
     for attempt in range(1, RUN_ATTEMPTS + 1):
         try:
             return work(attempt)
         except DatabaseError as error:
             if not error.passing or attempt == RUN_ATTEMPTS:
+                raise
+            if error.unreachable and not is_known(error):
                 raise
             wait(random.uniform(0.3, 0.7) * 2**attempt)  # noqa: S311
     raise AssertionError  # the last attempt returned or raised

@@ -70,13 +70,15 @@ def open_tables(
     context: typer.Context, settings: Settings, *, read_only: bool
 ) -> tuple[Engine, StoreTables]:
     """Open the store; for reading it has to be there, for a sync it is made when missing."""
+    from alxreport.again import until_done
     from alxreport.database import open_store
     from alxreport.schema import prepare_store, require_store, store_tables
 
     tables = store_tables(settings.store.table_prefix)
     engine = open_store(settings.store, create=not read_only)
     context.call_on_close(engine.dispose)
-    (require_store if read_only else prepare_store)(engine, tables)
+    prepare = require_store if read_only else prepare_store
+    until_done(lambda _attempt: prepare(engine, tables), lambda _error: False)
     return engine, tables
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from alxreport.error_codes import (
     AGAIN_CODES,
     BUSY_CODES,
-    ELSEWHERE_CODES,
     FULL_CODES,
     GONE_CODES,
     LOST_CODES,
+    SERVER_BUSY_CODES,
     TRANSIENT_CODES,
     UNREACHABLE_CODES,
     error_code,
@@ -45,7 +45,9 @@ def source_error(error: Exception) -> SourceError:
         code, ("Moodle's database cannot be read", "Check that it runs and moodle.url is right.")
     )
     text = f"{message}: {error_text(error).rstrip('.')}."
-    return SourceError(text, hint, passing=code in ELSEWHERE_CODES | AGAIN_CODES)
+    away = code in UNREACHABLE_CODES
+    passing = code in LOST_CODES | SERVER_BUSY_CODES | AGAIN_CODES
+    return SourceError(text, hint, passing=passing, unreachable=away)
 
 
 def too_slow(seconds: float) -> UsageError:
@@ -68,7 +70,9 @@ def store_error(error: Exception) -> StoreError:
         )
     if code in BUSY_CODES:
         hint = "Another process writes to it; try again."
-        return StoreError(f"The store is busy: {text}", hint, transient=True)
+        # A node that was cut off from its cluster says the same when it cannot keep up.
+        passing = code in SERVER_BUSY_CODES
+        return StoreError(f"The store is busy: {text}", hint, transient=True, passing=passing)
     if code in TRANSIENT_CODES:
         lost = code in LOST_CODES
         return StoreError(f"The store gave way: {text}", "Try again.", transient=True, passing=lost)
@@ -84,5 +88,5 @@ def store_error(error: Exception) -> StoreError:
         return StoreError(f"The store cannot be {what}: {text}", hint, fatal=True)
     gone = code in GONE_CODES or getattr(error, "connection_invalidated", False)
     hint = "Check store.url, and that the server runs and lets this user in."
-    passing = code in UNREACHABLE_CODES
-    return StoreError(f"The store cannot be used: {text}", hint, fatal=bool(gone), passing=passing)
+    away = code in UNREACHABLE_CODES
+    return StoreError(f"The store cannot be used: {text}", hint, fatal=bool(gone), unreachable=away)

@@ -7,7 +7,8 @@ from typing import Any
 
 # Numbers of MySQL, SQLSTATEs of PostgreSQL, names of SQLite.
 FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", 1021, 1114, "53100"})
-BUSY_CODES = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", 1205, "55P03"})
+SERVER_BUSY_CODES = frozenset({1205, "55P03"})
+BUSY_CODES = SERVER_BUSY_CODES | {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT"}
 # A deadlock, a certification lost in a cluster, a row that moved on under a snapshot (1020, MariaDB
 # from 11.6 on): the whole transaction may be tried again.
 AGAIN_CODES = frozenset({1213, 1020, 1180, "40001", "40P01"})
@@ -25,7 +26,7 @@ UNREACHABLE_CODES = frozenset({
 })  # fmt: skip
 GONE_CODES = UNREACHABLE_CODES | {1045, 1049, "28P01", "3D000"}
 # Where there is another server with the same data, it may do better.
-ELSEWHERE_CODES = UNREACHABLE_CODES | LOST_CODES
+ELSEWHERE_CODES = UNREACHABLE_CODES | LOST_CODES | SERVER_BUSY_CODES
 # A statement that took longer than the session allows: MariaDB, MySQL, PostgreSQL.
 SLOW_CODES = frozenset({1969, 3024, "57014"})
 

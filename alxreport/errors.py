@@ -44,15 +44,19 @@ class ConfigError(AlxError):
 class DatabaseError(AlxError):
     """A database cannot be reached or refuses what is needed of it.
 
-    ``passing`` says that it may be there again in a moment, or that another server stands in.
+    ``passing`` says that it may be there again in a moment, or that another server stands in;
+    ``unreachable``, that nobody answers where it should be.
     """
 
     exit_code = 3
     code = "database"
 
-    def __init__(self, message: str, hint: str = "", *, passing: bool = False) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, passing: bool = False, unreachable: bool = False
+    ) -> None:
         super().__init__(message, hint)
-        self.passing = passing
+        self.passing = passing or unreachable
+        self.unreachable = unreachable
 
 
 class SourceError(DatabaseError):
@@ -72,9 +76,9 @@ class StoreError(DatabaseError):
 
     def __init__(
         self, message: str, hint: str = "", *, fatal: bool = False, transient: bool = False,
-        passing: bool = False,
+        passing: bool = False, unreachable: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(message, hint, passing=passing)
+        super().__init__(message, hint, passing=passing, unreachable=unreachable)
         self.fatal = fatal
         self.transient = transient
 

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.engine import URL
 
-from alxreport.error_codes import ELSEWHERE_CODES, error_code, error_text
+from alxreport.error_codes import ELSEWHERE_CODES, UNREACHABLE_CODES, error_code, error_text
 
 OTHERS = "alx_others"
 # How long a server may take to greet; and how long one that did not is asked last.
@@ -107,6 +107,7 @@ def connect_to_one(engine: Engine, there: list[Server], manner: Manner) -> None:
     def connect(dialect: Dialect, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
         if len(there) == 1:
             return _connect(dialect, options, manner, several=False)
+        worth: Exception | None = None  # what a server says that is there, but cannot be used now
         for server in (order := memory.order(there)):
             try:
                 place = dict(zip(("host", "port"), server, strict=True))
@@ -118,8 +119,9 @@ def connect_to_one(engine: Engine, there: list[Server], manner: Manner) -> None:
                 memory.note(server, good=False)
                 if error_code(error) not in ELSEWHERE_CODES:
                     raise
+                worth = error if error_code(error) not in UNREACHABLE_CODES else worth
                 if server == order[-1]:
-                    raise _nobody(error, len(order)) from error
+                    raise _nobody(worth or error, len(order)) from error
             else:
                 memory.note(server, good=True)
                 return made
@@ -127,7 +129,7 @@ def connect_to_one(engine: Engine, there: list[Server], manner: Manner) -> None:
 
 
 def _nobody(error: Exception, count: int) -> Exception:
-    text = f"none of {count} servers can be used, the last one says: {error_text(error)}"
+    text = f"none of {count} servers can be used, one says: {error_text(error)}"
     code = error_code(error)
     return type(error)(code, text) if isinstance(code, int) else type(error)(text)
 
@@ -169,15 +171,20 @@ def abandon(connection: Connection | None) -> None:
 
 def _settle(made: Any, manner: Manner, *, several: bool) -> None:
     """Find out whether a MySQL server can be used; and have a node of a cluster keep up."""
+    from pymysql.err import OperationalError
+
     with made.cursor() as cursor:
         cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")  # answered by any node in any state
         found = cursor.fetchone()
-        if found is not None and str(found[1]).upper() == "ON":
+        in_cluster = found is not None and str(found[1]).upper() == "ON"
+        if in_cluster:
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
         if not several:
             return
-        cursor.execute("SELECT @@global.read_only")  # a node outside of its cluster refuses
+        if in_cluster:
+            cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
+            if str(cursor.fetchone()[1]).upper() != "ON":
+                raise OperationalError(1047, "The node is not in its cluster")
+        cursor.execute("SELECT @@global.read_only")
         if manner.writing and str(cursor.fetchone()[0]).upper() not in {"0", "OFF"}:
-            from pymysql.err import OperationalError
-
             raise OperationalError(1290, "The server is read-only")

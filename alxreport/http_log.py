@@ -62,6 +62,8 @@ def log_plainly() -> None:
     root = logging.getLogger()
     root.handlers = [_Lines()]
     root.setLevel(logging.ERROR)
+    # What it meets while it tidies up a connection that is lost; the loss itself is an error.
+    logging.getLogger("sqlalchemy").propagate = False
     # What callers do wrong is in the log of requests, and must not fill another one.
     for name in ("uvicorn.error", "multipart", "python_multipart"):
         logger = logging.getLogger(name)

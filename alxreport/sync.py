@@ -34,7 +34,7 @@ from alxreport.database import (
     snapshot,
     store_exists,
 )
-from alxreport.errors import AlxError, SourceError, StoreError
+from alxreport.errors import AlxError, StoreError
 from alxreport.fingerprints import Movement, Position
 from alxreport.lease import Lease, sync_lease
 from alxreport.ping import ping
@@ -90,7 +90,10 @@ def run_sync(
         number = written(engine, lambda to: history.begin_run(to, tables, task.mode, now))
         try:
             ping(watcher, "start")
-            report = until_done(lambda attempt: _begin(task, lease, number, attempt))
+            report = until_done(
+                lambda attempt: _attempt(task, lease, number, attempt),
+                lambda error: isinstance(error, StoreError) or bool(task.reached),
+            )
         except BaseException as error:
             text = error.message if isinstance(error, AlxError) else type(error).__name__
             _record_failure(task, number, text)
@@ -164,15 +167,6 @@ def _record_failure(task: _Task, number: int, text: str) -> None:
     except StoreError:
         # The store itself may be what failed; the first error is the one to tell.
         return
-
-
-def _begin(task: _Task, lease: Lease, number: int, attempt: int) -> RunReport:
-    try:
-        return _attempt(task, lease, number, attempt)
-    except SourceError as error:
-        # A server that was never met is more likely a mistake in the configuration.
-        error.passing = error.passing and bool(task.reached)
-        raise
 
 
 def _attempt(task: _Task, lease: Lease | None, number: int | None, attempt: int = 1) -> RunReport:

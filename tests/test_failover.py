@@ -141,11 +141,11 @@ def test_a_run_goes_on_with_the_next_server(server: Backend, cut: str, tmp_path:
     harness = Harness(server.new_url(), server.new_url())
     harness.site.create()
     for number in range(3):
-        add_crowd(harness.site, f"c{number}", 300, courses=2)
+        add_crowd(harness.site, f"c{number}", 150, courses=2)
     urls = {"source": harness.settings.moodle.url, "store": harness.settings.store.url}
     harness.sync()
     harness.site.update("user", {"id": harness.site.ids("user")[2:]}, lastname="Changed")
-    wire = Wire(server.server.port, 60_000 if cut == "source" else 120_000)
+    wire = Wire(server.server.port, 40_000 if cut == "source" else 60_000)
     two = urls | {cut: over(urls[cut], wire, server.server.port)}
     done = Program(*two.values(), tmp_path).run("sync", "--full", "--json")
     assert wire.is_cut
@@ -154,7 +154,7 @@ def test_a_run_goes_on_with_the_next_server(server: Backend, cut: str, tmp_path:
     harness.check()
     run = rows(harness, "runs")[-2]
     told = json.loads(done.out)
-    assert (run["updated"], run["errors"]) == (told["updated"], 0) == (1800, 0)
+    assert (run["updated"], run["errors"]) == (told["updated"], 0) == (900, 0)
     harness.close()
 
 

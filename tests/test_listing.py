@@ -143,7 +143,7 @@ listings = st.builds(
 ) | st.builds(Listing, company=st.just(1), fields=st.just(FIELDS) | fields)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(rows, listings)
 def test_sqlite_writes_what_python_makes(
     table: Table, values: dict[str, Any], listing: Listing

@@ -174,7 +174,7 @@ def test_a_day_begins_when_the_clock_on_the_wall_says_so(
 
 @given(counts=st.dictionaries(st.integers(0, 10**6), st.integers(1, 50), max_size=30),
        percent=st.integers(1, 100))  # fmt: skip
-@settings(max_examples=100 * DEPTH)
+@settings(max_examples=60 * DEPTH)
 def test_a_percentile_is_the_nearest_rank(counts: dict[int, int], percent: int) -> None:
     every = sorted(Counter(counts).elements())
     rank = next((n for n in range(1, len(every) + 1) if n * 100 >= percent * len(every)), 0)
@@ -184,7 +184,7 @@ def test_a_percentile_is_the_nearest_rank(counts: dict[int, int], percent: int) 
 @given(failed=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40), st.integers(1, 4)),
                        max_size=30, unique_by=lambda item: item[:2]),
        least=st.integers(1, 9), minutes=st.integers(1, 15), ending=st.integers(-1, 40))  # fmt: skip
-@settings(max_examples=100 * DEPTH)
+@settings(max_examples=60 * DEPTH)
 def test_a_burst_is_found_wherever_it_lies(
     failed: list[tuple[str, int, int]], least: int, minutes: int, ending: int
 ) -> None:

@@ -237,7 +237,7 @@ def levels_of(screen):
     return found & LEVEL_WORDS.keys()
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=75, suppress_health_check=[HealthCheck.too_slow])
 @given(screen=screens, width=st.integers(20, 200), rows=st.none() | st.integers(1, 3),
        encoding=st.sampled_from(["utf-8", "ascii", "latin-1", "cp1252"]))  # fmt: skip
 def test_no_name_breaks_a_line(screen, width, rows, encoding):

@@ -17,7 +17,7 @@ from alxreport.company_admin import company_fields
 from . import feed
 from .asking import Desk, open_desk, people
 
-EXAMPLES = {"sqlite": 150, "mysql": 40, "postgresql": 40}
+EXAMPLES = {"sqlite": 100, "mysql": 25, "postgresql": 25}
 NO_TIME = 0
 BEFORE, AFTER = -62_135_596_800, 253_402_300_799  # the first and the last second of the calendar
 MOMENTS = (

@@ -287,7 +287,7 @@ def test_requests_that_were_never_meant(desk: Desk) -> None:
 
 
 @given(soups | st.text(max_size=40))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_filters_that_were_never_meant(text: str) -> None:
     def work() -> None:
         condition = parse(text, PROPERTIES)

@@ -311,7 +311,7 @@ def test_no_day_grants_more_than_its_limit_however_the_clock_jumps(local: Desk) 
     token = desk.token("acme")
     jumps = st.integers(-3 * DAY, 3 * DAY) | st.sampled_from((0, 1, -1, HOUR, -HOUR, DAY, -DAY))
 
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
     @given(limit=st.integers(1, 4), steps=st.lists(jumps, min_size=5, max_size=40))
     def run(limit: int, steps: list[int]) -> None:
         desk.run_sql("DELETE FROM {usage}")
@@ -541,7 +541,7 @@ def test_readers_that_begin_at_any_time_pay_for_what_they_asked(local: Desk) -> 
     desk = local
     token = desk.token("acme")
 
-    @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
     @given(st.randoms(use_true_random=False), st.integers(1, 4))
     def run(rng: random.Random, readers: int) -> None:
         desk.run_sql("DELETE FROM {series}")
