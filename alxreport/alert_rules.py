@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from alxreport.records import iso_time
 from alxreport.settings import AlertSettings
+from alxreport.snapshots import SourceReplica
+from alxreport.wording import span
 
 WARNING, CRITICAL = "warning", "critical"
 HOUR = 3_600
 SYNC_FAILED, OVERDUE = "sync_failed", "sync_overdue"
 ERROR_RATE, SLOW, FAILING = "sync_error_rate", "response_time", "success_rate"
-CACHE, LIMIT, ATTACK, UNUSUAL = (
-    "cache_hit_rate", "rate_limit", "failed_authentications", "unusual_activity",
+CACHE, LIMIT, ATTACK, UNUSUAL, REPLICA = (
+    "cache_hit_rate", "rate_limit", "failed_authentications", "unusual_activity", "replica_lag",
 )  # fmt: skip
 
 
@@ -82,12 +84,14 @@ class Facts:
     uses: Sequence[Use] = ()
     bursts: Sequence[Burst] = ()
     attackers: dict[str, int] = field(default_factory=dict)
+    replica: SourceReplica | None = None
 
 
 def conditions(facts: Facts, limits: AlertSettings) -> list[Condition]:
     """Return everything that is wrong, the critical first."""
     found = [
         *_sync(facts, limits),
+        *_replica(facts, limits),
         *_error_rate(facts, limits),
         *_requests(facts, limits),
         *_companies(facts, limits),
@@ -125,6 +129,24 @@ def _sync(facts: Facts, limits: AlertSettings) -> Iterator[Condition]:
             f" {_amount(limits.overdue_hours)} hours. {_last_success(facts.last_success_at)}",
             "Run: alxreport cron status",
         )  # fmt: skip
+
+
+def _replica(facts: Facts, limits: AlertSettings) -> Iterator[Condition]:
+    replica, most = facts.replica, limits.replica_lag_minutes * 60
+    if replica is None or not most:
+        return
+    lag = replica.lag_seconds
+    if lag is not None and lag > most:
+        told = f"was {span(int(lag))} behind its primary"
+    elif replica.stopped:
+        told = "received nothing from its primary any more"
+    else:
+        return
+    yield Condition(
+        REPLICA, WARNING,
+        f"Moodle's database is a replica that {told} at the last sync: newer progress is missing.",
+        "Look at its replication, then at: alxreport doctor",
+    )  # fmt: skip
 
 
 def _last_success(at: int | None) -> str:

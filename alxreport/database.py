@@ -172,11 +172,13 @@ def _uri_quoted(path: Path) -> str:
 
 
 @contextmanager
-def snapshot(engine: Engine, settings: MoodleSettings) -> Iterator[Connection]:
+def snapshot(
+    engine: Engine, settings: MoodleSettings, before: Callable[[Connection], object] | None = None
+) -> Iterator[Connection]:
     """Yield a connection on which every SELECT sees the same moment of Moodle's data.
 
     Nothing can be written through it: the transaction is read-only on every server, and the file
-    is opened read-only on SQLite.
+    is opened read-only on SQLite. ``before`` is called on the connection just before that moment.
     """
     sql = flavour(engine.dialect)
     with connecting(engine) as connection:
@@ -187,6 +189,8 @@ def snapshot(engine: Engine, settings: MoodleSettings) -> Iterator[Connection]:
         for statement in sql.optional_session:
             with suppress(SourceError):
                 connection.exec_driver_sql(statement)
+        if before is not None:
+            before(connection)
         for statement in sql.snapshot:
             connection.exec_driver_sql(statement)
         try:

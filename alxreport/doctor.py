@@ -19,7 +19,7 @@ from alxreport.settings import Settings, default_store_path, parse_settings, rea
 __all__ = ["SEVERITY", "Check", "Verdict", "diagnose", "worst"]
 
 ORDER = (
-    "configuration", "source", "rights", "tables", "companies", "clock", "completion",
+    "configuration", "source", "replica", "rights", "tables", "companies", "clock", "completion",
     "store", "schema", "separation", "switch", "cron", "last sync", "company syncs",
     "alerts",
 )  # fmt: skip

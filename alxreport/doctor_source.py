@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from alxreport import probes
+from alxreport import probes, replica
 from alxreport.address import shown
 from alxreport.checks import Check, failed
 from alxreport.database import database_url, open_source, snapshot
@@ -13,6 +13,7 @@ from alxreport.grants import source_rights
 from alxreport.moodle import Source, inspect
 from alxreport.probes import Server, SiteFacts
 from alxreport.settings import MoodleSettings
+from alxreport.wording import span
 
 CLOCK_SECONDS = 60  # a difference up to this is of no consequence
 SHOWN_RIGHTS = 4
@@ -27,6 +28,8 @@ def source_checks(settings: MoodleSettings, now: int) -> list[Check]:
             server = probes.server(connection)
             where = shown(database_url(settings, "moodle.url"))
             checks.append(Check("source", "ok", f"{server.version} at {where}."))
+            looking_at = "replica"
+            checks += _replica(connection)
             looking_at = "rights"
             checks.append(_rights(connection, settings.prefix))
             looking_at = "tables"
@@ -41,6 +44,24 @@ def source_checks(settings: MoodleSettings, now: int) -> list[Check]:
     except AlxError as error:
         checks.append(failed(looking_at, error))
     return checks
+
+
+def _replica(connection: Connection) -> list[Check]:
+    standing = replica.standing(connection)
+    if not standing.replica:
+        return []
+    if standing.stopped:
+        finding = "Moodle's database is a replica to which nothing comes from its primary any more."
+    elif standing.lag is None:
+        finding = "Moodle's database is a replica; how far it is behind, this user may not see."
+    else:
+        finding = f"Moodle's database is a replica, {span(int(standing.lag))} behind its primary."
+    if standing.late:
+        return [Check("replica", "warning", finding, "Look at its replication: reports are old.")]
+    if standing.lag is None:
+        advice = replica.right_to_see(connection)
+        return [Check("replica", "warning", finding, advice)]
+    return [Check("replica", "ok", finding)]
 
 
 def _rights(connection: Connection, prefix: str) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -15,7 +16,15 @@ from alxreport.process_mark import is_held
 from alxreport.request_log import AUTHORISATION
 from alxreport.sessions import Session
 from alxreport.settings import AlertSettings, Settings
-from alxreport.snapshots import CALLERS_FAULT, HISTORY_DAYS, P95_PERCENT, bursts, percentile
+from alxreport.snapshots import (
+    CALLERS_FAULT,
+    HISTORY_DAYS,
+    P95_PERCENT,
+    SourceReplica,
+    bursts,
+    percentile,
+)
+from alxreport.store_names import SOURCE_LAG
 
 SWITCH, SWITCHED_OFF = "sync", "disabled"
 ENDED_IN_THE_MIDDLE = "The process ended in the middle of the run."
@@ -41,6 +50,7 @@ class Gathered:
     used: Mapping[int, tuple[int, int]]
     limits: Mapping[int, int]
     conditions: Sequence[Condition]
+    replica: SourceReplica | None  # that the last run read from
 
     @property
     def measured(self) -> bool:
@@ -66,6 +76,7 @@ def gather(session: Session, settings: Settings, now: int) -> Gathered:
     limits = _limits(session, settings, used)
     total = calls.total
     failed = ended is not None and ended.status == "failed"
+    replica = _replica(store)
     facts = alert_rules.Facts(
         now=now,
         disabled=store.meta.get(SWITCH) == SWITCHED_OFF,
@@ -94,10 +105,12 @@ def gather(session: Session, settings: Settings, now: int) -> Gathered:
         ],
         bursts=_bursts(session, settings.alerts, names, now),
         attackers=_attackers(session, settings.alerts, now),
+        replica=replica,
     )  # fmt: skip
     return Gathered(
         now, where, names, companies, store, last, ended, running, last_success_at, results, calls,
         refused, failures, used, limits, alert_rules.conditions(facts, settings.alerts),
+        replica,
     )  # fmt: skip
 
 
@@ -114,6 +127,11 @@ def _last_runs(session: Session, now: int) -> tuple[RunFact | None, RunFact | No
     if last.status == "running":
         last = RunFact(last.id, last.started_at, None, "failed", ENDED_IN_THE_MIDDLE)
     return last, last, False
+
+
+def _replica(store: StoreFacts) -> SourceReplica | None:
+    told = store.meta.get(SOURCE_LAG)
+    return SourceReplica(**json.loads(told)) if told else None
 
 
 def _limits(

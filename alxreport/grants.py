@@ -10,7 +10,10 @@ from sqlalchemy import Connection, text
 
 from alxreport.dialects import flavour
 
-READING = frozenset({"SELECT", "USAGE", "SHOW VIEW", "SHOW DATABASES"})
+READING = frozenset({
+    "SELECT", "USAGE", "SHOW VIEW", "SHOW DATABASES",
+    "SLAVE MONITOR", "BINLOG MONITOR", "REPLICATION CLIENT",  # a replica's lag
+})  # fmt: skip
 
 _NAME = r"(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|[^`\".\s]+)"
 _GRANT = re.compile(

@@ -58,6 +58,10 @@ def _sync(view: AutoSync) -> Iterable[Family]:
         "sync_updated_24h": ("Rows updated.", view.updated),
         "sync_deleted_24h": ("Rows deleted.", view.deleted),
         "sync_errors_24h": ("Failed syncs of companies, and failed runs.", view.errors),
+        "source_replica_lag_seconds": (
+            "What Moodle's replica was behind at the last run.",
+            view.replica.lag_seconds if view.replica else None,
+        ),
     }  # fmt: skip
     for name, (meaning, value) in single.items():
         yield name, meaning, [({}, value)]

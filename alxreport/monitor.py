@@ -135,6 +135,7 @@ def _auto_sync(
             )
             for company, result in zip(known.companies, done, strict=True)
         ),
+        replica=known.replica,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from alxreport.screens import (
 )
 from alxreport.settings import AlertSettings
 from alxreport.snapshots import AutoSync, CompanySync, OpenAlert, Performance, Security, Snapshot
-from alxreport.wording import NO_DATA, Clock, count, milliseconds, percent, plural, size
+from alxreport.wording import NO_DATA, Clock, count, milliseconds, percent, plural, size, span
 
 FULL = "%Y-%m-%d %H:%M:%S"
 KEYS = ("auto-sync", "performance", "security")
@@ -115,7 +115,9 @@ def _last_sync(view: AutoSync, clock: Clock) -> Card:
     if view.last_sync_status == "failed":
         note = f"failed; data of {clock.near(good)}" if good else "failed; no data yet"
         return Card("Last Sync", clock.near(at), "critical", note)
-    return Card("Last Sync", clock.near(at), "plain", clock.age(at))
+    behind = view.replica.lag_seconds if view.replica else None
+    note = clock.age(at) + (f", data {span(int(behind))} older" if behind and behind >= 1 else "")
+    return Card("Last Sync", clock.near(at), "plain", note)
 
 
 def _next_sync(view: AutoSync, clock: Clock) -> Card:

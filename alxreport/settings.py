@@ -83,6 +83,7 @@ class AlertSettings:
     urls: list[str] = field(default_factory=list, repr=False)  # in Apprise's form
     remind_hours: int = 24  # 0 = told once
     overdue_hours: int = 2
+    replica_lag_minutes: float = 5.0
     sync_error_percent: float = 5.0
     p95_seconds: float = 5.0
     success_percent: float = 95.0

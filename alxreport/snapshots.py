@@ -51,6 +51,14 @@ class CompanySync:
 
 
 @dataclass(frozen=True)
+class SourceReplica:
+    """The replica that the last run read Moodle's data from."""
+
+    lag_seconds: float | None  # behind its primary at that time; None where it was not told
+    stopped: bool  # nothing arrived from its primary any more
+
+
+@dataclass(frozen=True)
 class AutoSync:
     """The first view. What was created, updated, deleted and failed is of the last 24 hours.
 
@@ -77,6 +85,7 @@ class AutoSync:
     runs_7d: int
     success_by_day: tuple[DayOfRuns, ...]
     companies: tuple[CompanySync, ...]
+    replica: SourceReplica | None = None  # None where Moodle's data come from no replica
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 SCHEMA_VERSION = "0003"
 PLUGIN_PREFIX = "local_alx_api_"
+# Facts about Moodle's database: what the last run saw of it, how far it was behind its primary.
+SOURCE_POSITION, SOURCE_LAG = "source_position", "source_lag"
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from alxreport import again
 from alxreport.schema import StoreTables
 
 SWITCH = "sync"
 DISABLED, ENABLED = "disabled", "enabled"
+VALUE_LENGTH = 255
 
 
 def read(connection: Connection, tables: StoreTables, name: str) -> str | None:
@@ -24,6 +25,25 @@ def write(connection: Connection, tables: StoreTables, name: str, value: str) ->
     statement = update(t).where(t.c.name == name).values(value=value)
     if connection.execute(statement).rowcount == 0:
         connection.execute(insert(t).values(name=name, value=value))
+
+
+def read_long(connection: Connection, tables: StoreTables, name: str) -> str:
+    """Return the text that ``write_long`` kept under a name, "" for none."""
+    t = tables.meta.c
+    found = connection.execute(select(t.name, t.value).where(t.name.startswith(f"{name}:")))
+    pieces = {int(key.rpartition(":")[2]): value for key, value in found}
+    return "".join(pieces[place] for place in sorted(pieces))
+
+
+def write_long(connection: Connection, tables: StoreTables, name: str, text: str) -> None:
+    """Keep a text of any length under a name, in as many facts as it takes."""
+    if read_long(connection, tables, name) == text:
+        return
+    t = tables.meta
+    connection.execute(delete(t).where(t.c.name.startswith(f"{name}:")))
+    for place in range(0, len(text), VALUE_LENGTH):
+        piece = text[place : place + VALUE_LENGTH]
+        connection.execute(insert(t).values(name=f"{name}:{place}", value=piece))
 
 
 def is_disabled(engine: Engine, tables: StoreTables) -> bool:

@@ -28,10 +28,8 @@ from alxreport.companies import Named, find_company
 from alxreport.company_sync import finish_untouched, sync_companies
 from alxreport.database import (
     connecting,
-    open_source,
     open_store,
     reading,
-    snapshot,
     store_exists,
 )
 from alxreport.errors import AlxError, StoreError
@@ -52,6 +50,7 @@ from alxreport.settings import Settings, StoreSettings
 from alxreport.store_names import SCHEMA_VERSION
 from alxreport.survey import Survey
 from alxreport.token_form import without_secrets
+from alxreport.watched_source import Watched, remember, watched
 
 DAY_SECONDS = 86_400
 # Parts of the log that one run clears away at the most; the next one goes on.
@@ -172,7 +171,8 @@ def _record_failure(task: _Task, number: int, text: str) -> None:
 def _attempt(task: _Task, lease: Lease | None, number: int | None, attempt: int = 1) -> RunReport:
     """Do the run; one that is begun again goes on with what the earlier attempts left to do."""
     settings, engine, tables = task.settings, task.engine, task.tables
-    with snapshot(open_source(settings.moodle), settings.moodle) as source:
+    with watched(settings.moodle, engine, tables, allow=task.allow_mass_delete) as moodle:
+        source = moodle.connection
         task.reached.append(True)
         with reading(engine) as stored:
             seen = surveys.take(source, stored, tables, settings, task.now)
@@ -204,7 +204,7 @@ def _attempt(task: _Task, lease: Lease | None, number: int | None, attempt: int 
             seen, states, positions, scope, total=len(moved), users=users,
             earlier=earlier,
         )  # fmt: skip
-        run.version = _version(run)
+        run.version = _version(run, moodle)
         sync_companies(run, moved)
     finish_untouched(run)
     report = _report(run, task)
@@ -245,19 +245,20 @@ def _moved(
     return {company: None if task.full else moved[company] for company in sorted(chosen)}
 
 
-def _version(run: Run) -> int:
+def _version(run: Run, moodle: Watched) -> int:
     """Return the version of this run's position, saved unless an equal one is there."""
     versions = {state.position for state in run.states.values() if state.position is not None}
     if run.lease is None:
         return 0
     latest = max(versions, default=0)
-    if latest in run.positions and run.positions[latest] == run.seen.position:
-        return latest
-    lease, data = run.lease, fingerprints.encode(run.seen.position)
+    known = latest in run.positions and run.positions[latest] == run.seen.position
+    lease, at = run.lease, moodle.position()
+    data = b"" if known else fingerprints.encode(run.seen.position)
 
     def save(connection: Connection) -> int:
         lease.renew(connection, int(time.time()))
-        return store.save_position(connection, run.tables, data)
+        remember(connection, run.tables, at, moodle.standing)
+        return latest if known else store.save_position(connection, run.tables, data)
 
     return written(run.engine, save)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from alxreport import evidence, fingerprints, merge, store, switch
 from alxreport import survey as surveys
 from alxreport.companies import Named, find_company
-from alxreport.database import open_source, reading, snapshot, writing
+from alxreport.database import reading, writing
 from alxreport.errors import StoreError
 from alxreport.progress import learner_rows
 from alxreport.records import Content, Difference, Learner
@@ -24,6 +24,7 @@ from alxreport.run import Observer, unobserved
 from alxreport.schema import StoreTables
 from alxreport.settings import Settings
 from alxreport.sync import run_sync
+from alxreport.watched_source import watched
 
 PENDING, WRONG = "pending", "wrong"
 # Differences named one by one; all are counted.
@@ -106,9 +107,10 @@ def run_verify(
     verdicts: list[CompanyVerdict] = []
     listed: list[Difference] = []
     with (
-        snapshot(open_source(settings.moodle), settings.moodle) as source,
+        watched(settings.moodle, engine, tables) as moodle,
         reading(engine) as stored,
     ):
+        source = moodle.connection
         seen = surveys.take(source, stored, tables, settings, now)
         states = store.company_states(stored, tables)
         unlisted = store.unlisted_companies(stored, tables)

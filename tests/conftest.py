@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -30,6 +31,11 @@ _numbers = count(1)
 # A real database server on a busy machine has no steady pace.
 settings.register_profile("alxreport", deadline=None, print_blob=True)
 settings.load_profile("alxreport")
+
+# A session that was started in the background, by nohup for one, ignores it; and so would every
+# program that a test interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 share_statements()
 share_certificates()

@@ -5,6 +5,7 @@ Nothing here asks the store: the figures are computed from what was made, reques
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -223,6 +224,9 @@ def _make_surroundings(rng: random.Random, past: Past) -> None:
         past.meta["sync"] = rng.choice(("disabled", "enabled"))
     if rng.random() < 0.5:
         past.meta["verified"] = f"{now - 7} {rng.choice(('ok', '3 wrong'))}"
+    if rng.random() < 0.3:
+        lag = {"lag_seconds": rng.choice((None, 0.0, 12.5)), "stopped": rng.random() < 0.5}
+        past.meta["source_lag"] = rng.choice(("", json.dumps(lag)))
 
 
 def write_past(desk: Desk, past: Past) -> None:
@@ -230,7 +234,7 @@ def write_past(desk: Desk, past: Past) -> None:
     tables = desk.harness.tables
     desk.harness.empty_store()
     with writing(desk.harness.engine) as connection:
-        said = tables.meta.c.name.in_(("sync", "verified"))
+        said = tables.meta.c.name.in_(("sync", "verified", "source_lag"))
         connection.execute(sa.delete(tables.meta).where(said))
         for table, rows in (
             (tables.sync_status, past.companies), (tables.runs, past.runs),
@@ -371,6 +375,7 @@ class Plain:
             "runs_7d": finished,
             "success_by_day": days,
             "companies": tuple(self.company(c, lately) for c in self.here),
+            "replica": json.loads(past.meta.get("source_lag") or "null"),
         }  # fmt: skip
 
     def status(self, newest: dict[str, Any] | None, status: str | None) -> str:

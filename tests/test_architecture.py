@@ -15,8 +15,8 @@ GROUND, DATABASE, PURE, PARTS, SERVICES, FACES = range(6)
 LAYERS = {
     GROUND: "__init__ settings records errors error_codes store_names token_form whole_file"
     " process_mark extras",
-    DATABASE: "dialects tls failover again database database_errors address schema request_schema"
-    " migrations moodle_tables sessions sqlite_session group_commit store_size",
+    DATABASE: "dialects tls failover replica again database database_errors address schema"
+    " request_schema migrations moodle_tables sessions sqlite_session group_commit store_size",
     PURE: "catalogue progress fingerprints merge guard companies listing moodle_config"
     " php_tokens php_statements plugin_records marks question company_options networks powerbi"
     " powerbi_text powerbi_odata"
@@ -29,7 +29,7 @@ LAYERS = {
     " probes config_file explain_source tokens rate_limit cache request_log reporting_table"
     " service_tokens plugin_settings cron_host cron_program retention monitor_facts call_facts"
     " alert_log notify ping",
-    SERVICES: "survey sync verify explain query export demo demo_site demo_history"
+    SERVICES: "survey watched_source sync verify explain query export demo demo_site demo_history"
     " demo_names initialise doctor explain_conditions run company_sync admission request_trace"
     " health odata credentials"
     " token_admin"
@@ -64,7 +64,8 @@ REPORTING_WRITERS = {"store", "retention", "migrations"}
 # They write SQL as text, and only into the store's tables by their attribute of StoreNames.
 PLAIN_SQL = {"tokens", "rate_limit", "cache", "request_log", "company_settings", "sessions",
              "monitor_facts", "call_facts", "alert_log"}  # fmt: skip
-DIALECT_READERS = {"dialects", "database", "address", "sessions", "failover", "tls"}
+DIALECT_READERS = {"dialects", "database", "address", "sessions", "failover", "tls",
+                   "replica"}  # fmt: skip
 
 
 def name_of(path: Path) -> str:
