@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,18 @@ import pytest
 import sqlalchemy as sa
 
 from alxreport import lease as leases
-from alxreport.database import writing
+from alxreport.database import open_store, writing
 from alxreport.errors import AlreadyRunningError
 from alxreport.lease import sync_lease
 from alxreport.process_mark import LEASE_SECONDS, process_mark
+from alxreport.settings import StoreSettings
 
 from .conftest import Backend
 from .crowd import add_crowd
+from .cutting import held_connection, holding, kill
 from .harness import Harness
 from .moodle_site import Site
-from .runs import Program, ended
+from .runs import ROOT, Program, ended, execute, rows_of
 
 PROCESSES = 8
 # One interpreter that becomes eight, so that all of them are ready within the same instant.
@@ -256,3 +260,111 @@ def test_an_overtaken_run_does_not_tidy_up_under_the_other(local: Harness) -> No
         local.sync(observer=overtake)
     with local.engine.connect() as connection:
         assert 99 in connection.scalars(sa.select(positions.c.version)).all()
+
+
+# Two hosts
+
+
+class Hosts:
+    """Two hosts whose cron runs the sync of one site into one store."""
+
+    def __init__(self, backend: Backend, folder: Path) -> None:
+        assert backend.server
+        self.server, self.source, self.store = backend.server, backend.new_url(), backend.new_url()
+        engine = sa.create_engine(self.source)
+        site = Site(engine).create()
+        for number in range(5):
+            add_crowd(site, f"crowd{number}", 4)
+        engine.dispose()
+        self.homes = folder
+
+    def sync(self, host: str) -> subprocess.Popen[str]:
+        """Begin a run on a host; where this is not root, only Python believes in the name."""
+        program = Program(self.source, self.store, self.homes / host)
+        command = [sys.executable, "-c", AS_HOST, host, "sync", "--json"]
+        if os.geteuid() == 0:
+            command = ["unshare", "--uts", "sh", "-c", f'hostname {host} && exec "$@"', host,
+                       sys.executable, "-m", "alxreport", "sync", "--json"]  # fmt: skip
+        return subprocess.Popen(
+            command, env=program.environment, stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+        )  # fmt: skip
+
+    def held_in_the_middle(self, process: subprocess.Popen[str]) -> int:
+        """Wait until a run waits for ``COMPANY``; return the number of its connection."""
+        return held_connection(self.server, str(sa.make_url(self.store).database), process)
+
+    def expire(self) -> None:
+        """Let the quarter of an hour pass."""
+        execute(self.store, "UPDATE local_alx_api_leases SET expires_at = 1 WHERE name = 'sync'")
+
+    def check(self) -> None:
+        harness = Harness(self.source, self.store)
+        harness.now = int(time.time())
+        harness.check()
+        runs = rows_of(self.store, "SELECT status FROM local_alx_api_sync_runs ORDER BY id")
+        assert [row[0] for row in runs] == ["failed", "success"]
+        harness.close()
+
+
+AS_HOST = """
+import socket, sys
+name = sys.argv.pop(1)
+socket.gethostname = lambda: name
+from alxreport.cli import main
+main()
+"""
+COMPANY = "SELECT * FROM local_alx_api_sync_status WHERE companyid = 3 FOR UPDATE"
+
+
+@pytest.fixture(params=["mariadb", "postgres"])
+def hosts(
+    request: pytest.FixtureRequest, make_backend: Callable[[str], Backend], tmp_path: Path
+) -> Hosts:
+    made = Hosts(make_backend(request.param), tmp_path)
+    harness = Harness(made.source, made.store)
+    harness.sync()
+    harness.close()
+    execute(made.store, "DELETE FROM local_alx_api_sync_runs")
+    execute(made.source, "UPDATE mdl_user SET firstname = 'Another'")
+    return made
+
+
+@pytest.mark.parametrize("comes_back", [False, True], ids=["dead", "comes_back"])
+def test_a_standby_takes_over(hosts: Hosts, comes_back: bool) -> None:
+    """The first host dies in the middle, or stands still for longer than its lease."""
+    with holding(hosts.store, COMPANY):
+        first = hosts.sync("host1")
+        connection = hosts.held_in_the_middle(first)
+        assert "on host1)" in ended(hosts.sync("host2")).in_one_line(75)
+        first.send_signal(signal.SIGSTOP if comes_back else signal.SIGKILL)
+        kill(hosts.server, connection)  # as the server does it once the host is silent
+    if not comes_back:
+        first.communicate()
+    # Its lease counts for the other host until it expires.
+    assert "on host1)" in ended(hosts.sync("host2")).in_one_line(75)
+    hosts.expire()
+    end = ended(hosts.sync("host2"))
+    assert end.code == 0, end
+    done = {company["company"]: company for company in json.loads(end.out)["companies"]}
+    assert [done[f"crowd{number}"]["updated"] for number in range(5)] == [0, 0, 4, 4, 4]
+    if comes_back:
+        first.send_signal(signal.SIGCONT)
+        assert "overtaken" in ended(first).in_one_line(75)
+    hosts.check()
+
+
+def test_a_host_that_died_holds_no_lock_for_long(backend: Backend, tmp_path: Path) -> None:
+    """The server ends what a silent host left open, before its lease has expired."""
+    if backend.server is None:
+        pytest.skip("a file is of one host")
+    engine = open_store(StoreSettings(url=backend.new_url()))
+    asked = {
+        "mysql": "SELECT @@session.idle_write_transaction_timeout",
+        "postgresql": "SELECT current_setting('tcp_keepalives_idle')::int"
+        " + current_setting('tcp_keepalives_interval')::int"
+        " * current_setting('tcp_keepalives_count')::int",
+    }[engine.dialect.name]
+    with engine.connect() as connection:
+        assert 0 < int(connection.exec_driver_sql(asked).scalar()) <= LEASE_SECONDS
+    engine.dispose()
