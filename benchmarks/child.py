@@ -16,8 +16,10 @@ from sqlalchemy import event
 from alxreport.database import open_store
 from alxreport.schema import prepare_store, store_tables
 from alxreport.settings import MoodleSettings, Settings, StoreSettings
+from benchmarks.big_site import build_big_site, change_learners
 from benchmarks.pages import pages
 from benchmarks.watching import build, looks
+from benchmarks.writer import writer
 
 # What a person would write who joins enrolments to a grouped sub-select of activity completions.
 PLAIN = """
@@ -139,6 +141,19 @@ def export(target: str, company: str, form: str) -> dict[str, Any]:
         return {"seconds": time.perf_counter() - started, "rows": done.rows}
 
 
+def site(source: str, scale: str) -> dict[str, Any]:
+    """Build a site; here, because a process counts the memory of the one it came from as its own."""
+    engine = sa.create_engine(source)
+    started = time.perf_counter()
+    build_big_site(engine, float(scale))
+    return {"seconds": time.perf_counter() - started}
+
+
+def change(source: str, share: str, seed: str) -> dict[str, Any]:
+    engine = sa.create_engine(source)
+    return {"changes": sum(change_learners(engine, float(share), seed=int(seed)).values())}
+
+
 def main() -> None:
     step, *words = sys.argv[1:]
     steps: dict[str, Callable[..., dict[str, Any]]] = {
@@ -149,6 +164,9 @@ def main() -> None:
         "pages": pages,
         "fill": lambda target, requests, now: build(target, int(requests), int(now)),
         "looks": looks,
+        "writer": writer,
+        "site": site,
+        "change": change,
     }
     found = steps[step](*words)
     found["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
