@@ -1,10 +1,11 @@
-# The front door: make demo, make test, make lint, make check, make bench, make cluster.
+# The front door: make demo, make test, make lint, make check; and what takes longer: make bench,
+# make cluster, make soak, make scale, make beside.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check bench cluster clean
+.PHONY: demo test lint check bench cluster soak scale beside clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -31,6 +32,16 @@ bench: $(READY)
 
 cluster: $(READY)
 	$(BIN)/python -m benchmarks.cluster
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak
+
+scale: $(READY)
+	$(BIN)/python -m benchmarks.scale
+
+# DLT_PYTHON: a Python with dlt[duckdb,sql_database] and pymysql; without one, dlt is left out.
+beside: $(READY)
+	$(BIN)/python -m benchmarks.beside --dlt-python "$(DLT_PYTHON)"
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -103,7 +103,7 @@ def read_slice(
     """Return up to ``limit`` rows of a listing after a key, or after ``offset`` rows."""
     where, values = conditions(listing, after, walk=walk, kind=session.kind)
     written = session.kind == "sqlite" and not listing.plugin_zone
-    columns = [sqlite_json(listing)] if written else raw_columns(listing)
+    columns = [f"{sqlite_json(listing)} AS record"] if written else raw_columns(listing)
     places = [f"{by.value} AS key_{number}" for number, by in enumerate(listing.by)]
     places += ["userid AS key_user", "courseid AS key_course"]
     ordered = order(listing, walk=walk, kind=session.kind)
@@ -112,6 +112,8 @@ def read_slice(
         f" FROM {rows_table(session, walk=walk)} WHERE {where} {ordered}"
         f" LIMIT {limit + 1}" + (f" OFFSET {offset}" if offset else "")
     )
+    if written and not listing.by:
+        return _joined(session, sql, values, limit, after)
     rows = session.rows(sql, **values)
     more, rows = len(rows) > limit, rows[:limit]
     last = tuple(rows[-1][-len(places) :]) if rows else (after or (0, 0))
@@ -123,6 +125,29 @@ def read_slice(
         return Slice(plugin_array(listing, values_of), len(rows), more, last)
     record = record_maker(listing)
     return Slice(orjson.dumps([record(row) for row in values_of]), len(rows), more, last)
+
+
+def _joined(
+    session: Session, sql: str, values: dict[str, Any], limit: int, after: tuple[Any, ...] | None
+) -> Slice:
+    """Let SQLite put a page's records together, in one step of its own.
+
+    Fetched one by one, each of a thousand records would wait for Python's other threads.
+    """
+    where = "key_user || ' ' || key_course || ' ' || length(CAST(record AS BLOB))"
+    joined = (
+        f"SELECT count(*), CAST(group_concat(record, ',') AS BLOB), group_concat({where}, ',')"  # noqa: S608
+        f" FROM ({sql})"
+    )
+    count, text, places = session.rows(joined, **values)[0]
+    if not count:
+        return Slice(b"[]", 0, False, after or (0, 0))
+    found: list[str] = ["", *str(places).rsplit(",", 2)]
+    more = int(count) > limit
+    if more:  # the last one only tells that there is more
+        text = text[: -int(found[-1].split()[2]) - 1]
+    user, course, _size = found[-2 if more else -1].split()
+    return Slice(b"[" + text + b"]", min(count, limit), more, (int(user), int(course)))
 
 
 def still_told(session: Session, listing: Listing) -> Standing | None:

@@ -142,7 +142,7 @@ def export(target: str, company: str, form: str) -> dict[str, Any]:
 
 
 def site(source: str, scale: str) -> dict[str, Any]:
-    """Build a site; here, because a process counts the memory of the one it came from as its own."""
+    """Build a site; not in the process that starts the others, which would count its memory."""
     engine = sa.create_engine(source)
     started = time.perf_counter()
     build_big_site(engine, float(scale))

@@ -37,6 +37,12 @@ class MariaDBReplica(MariaDBServer):
     def _command(self) -> list[str]:
         return [*super()._command(), "--server-id=2", "--read-only=ON"]
 
+    def promote(self) -> None:
+        """Become the primary."""
+        self.execute("STOP SLAVE")
+        self.execute("RESET SLAVE ALL")
+        self.execute("SET GLOBAL read_only = OFF")
+
     def wait(self) -> None:
         """Wait until the replica has all that the primary has committed."""
         at = self.primary.execute("SELECT @@global.gtid_current_pos")[0][0]
@@ -79,6 +85,10 @@ class PostgresReplica(PostgresServer):
         made = [program("pg_basebackup", self.programs), "-h", "127.0.0.1", "-U", self.admin]
         place = ["-p", str(self.primary.port), "-D", "data", "-R", "-c", "fast", "--no-sync"]
         self._run([*made, *place])
+
+    def promote(self) -> None:
+        """Become the primary."""
+        assert self.execute("SELECT pg_promote()") == [(True,)]
 
     def wait(self) -> None:
         """Wait until the replica has all that the primary has committed."""

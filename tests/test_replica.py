@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +32,7 @@ from .conftest import _running
 from .crowd import add_crowd
 from .harness import Harness
 from .replicas import Pair
+from .runs import Program
 
 numbers = count(1)
 
@@ -207,6 +210,42 @@ def test_a_user_who_may_only_read(followed: Followed) -> None:
     followed.pair.replica.wait()
     checks = {c.name: c for c in source_checks(followed.settings.moodle, 0)}
     assert (checks["replica"].verdict, checks["rights"].verdict) == ("ok", "ok")
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
+def test_a_replica_takes_its_primarys_place(kind: str, tmp_path: Path) -> None:
+    """Source and store name both servers; the standby stands first and is passed over."""
+    for pair in _running(lambda: Pair(kind)):
+        urls = {}
+        for name in ("moodle", "store"):
+            pair.primary.create_database(name)
+            place = f"127.0.0.1:{pair.primary.port}"
+            both = f"127.0.0.1:{pair.replica.port},{place}"
+            urls[name] = pair.primary.url(name).replace(place, both)
+        made = Harness(pair.primary.url("moodle"), pair.primary.url("store"))
+        made.site.create()
+        crowd = add_crowd(made.site, "acme", 6, 2)
+        made.close()
+        pair.replica.wait()
+        program = Program(urls["moodle"], urls["store"], tmp_path)
+        first = program.run("sync", "--json")
+        assert (first.code, json.loads(first.out)["created"]) == (0, 12), first
+        token = program.run("token", "create", "--company", "acme").out.strip()
+        pair.replica.wait()
+        pair.primary.stop()
+        pair.replica.promote()
+        engine = sa.create_engine(pair.replica.url("moodle"))
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                f"UPDATE mdl_user SET lastname = 'Anew' WHERE id = {crowd.users[0]}"
+            )
+        engine.dispose()
+        second = program.run("sync", "--json")
+        assert (second.code, json.loads(second.out)["updated"]) == (0, 2), second
+        program.environment["ALXREPORT_TOKEN"] = token
+        asked = program.run("query", "--limit", "3")
+        assert [row["lastname"] for row in json.loads(asked.out)["data"]][:2] == ["Anew", "Anew"]
+        assert program.run("verify").code == 0
 
 
 # What the monitor makes of it
