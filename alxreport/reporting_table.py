@@ -140,8 +140,8 @@ def _joined(
         f" FROM ({sql})"
     )
     count, text, places = session.rows(joined, **values)[0]
-    if not count:
-        return Slice(b"[]", 0, False, after or (0, 0))
+    if not count or not limit:
+        return Slice(b"[]", 0, bool(count), after or (0, 0))
     found: list[str] = ["", *str(places).rsplit(",", 2)]
     more = int(count) > limit
     if more:  # the last one only tells that there is more
