@@ -179,7 +179,7 @@ def ways(server: OrdinaryMariaDB, folder: Path, dlt_python: str) -> list[Way]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.beside", description=__doc__)
-    parser.add_argument("--scale", type=float, default=0.5, help="1.0 = 200,000 enrolments")
+    parser.add_argument("--scale", type=float, default=0.25, help="1.0 = 200,000 enrolments")
     parser.add_argument("--dlt-python", default="", metavar="PYTHON",
                         help="a Python with dlt[duckdb,sql_database] and pymysql")  # fmt: skip
     given = parser.parse_args()

@@ -29,7 +29,7 @@ CREATE = (
     " PRIMARY KEY (companyid, userid, courseid))"
 )
 # One statement for everything. What it says is right; how it is kept up to date is each way's own.
-# {who} and {where} narrow it to one learner in one course.
+# {who} and {which} narrow it to one learner in one course.
 REPORT = """
 SELECT companyid, userid, courseid, firstname, lastname, email, username, coursename, timecompleted,
   timestarted,
@@ -43,22 +43,23 @@ SELECT cu.companyid AS companyid, u.id AS userid, c.id AS courseid, u.firstname 
   COALESCE(NULLIF(cc.timestarted, 0), en.timestart, en.timecreated) AS timestarted,
   COALESCE(d.done, 0) AS done, COALESCE(d.touched, 0) AS touched, t.tracked AS tracked
 FROM (SELECT DISTINCT companyid, userid FROM {p}company_users
-      WHERE {who} suspended = 0) cu
+      WHERE {company} {who} suspended = 0) cu
 JOIN {p}company k ON k.id = cu.companyid AND k.suspended = 0
 JOIN {p}user u ON u.id = cu.userid AND u.deleted = 0 AND u.suspended = 0
 JOIN (SELECT ue.userid, e.courseid,
         MIN(CASE WHEN ue.timestart > 0 THEN ue.timestart END) AS timestart,
         MIN(ue.timecreated) AS timecreated
       FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid
-      WHERE {who} ue.status = 0 AND e.status = 0 AND ue.timestart <= {now}
+      WHERE {who} {courseid} ue.status = 0 AND e.status = 0 AND ue.timestart <= {now}
         AND (ue.timeend = 0 OR ue.timeend > {now})
       GROUP BY ue.userid, e.courseid) en ON en.userid = u.id
 JOIN {p}course c ON c.id = en.courseid AND c.visible = 1
-JOIN (SELECT DISTINCT companyid, courseid FROM {p}company_course) kc
+JOIN (SELECT DISTINCT companyid, courseid FROM {p}company_course
+      WHERE {company} {courseid} 1 = 1) kc
   ON kc.companyid = cu.companyid AND kc.courseid = c.id
 JOIN (SELECT cm.course, COUNT(*) AS tracked
       FROM {p}course_modules cm JOIN {p}modules m ON m.id = cm.module
-      WHERE m.visible = 1 AND cm.completion <> 0 AND cm.deletioninprogress = 0
+      WHERE {which} m.visible = 1 AND cm.completion <> 0 AND cm.deletioninprogress = 0
       GROUP BY cm.course) t ON t.course = c.id
 LEFT JOIN {p}course_completions cc ON cc.userid = u.id AND cc.course = c.id
 LEFT JOIN (SELECT cmc.userid, cm.course,
@@ -67,15 +68,21 @@ LEFT JOIN (SELECT cmc.userid, cm.course,
            FROM {p}course_modules_completion cmc
            JOIN {p}course_modules cm ON cm.id = cmc.coursemoduleid
            JOIN {p}modules m ON m.id = cm.module
-           WHERE {who} m.visible = 1 AND cm.completion <> 0 AND cm.deletioninprogress = 0
+           WHERE {who} {which} m.visible = 1 AND cm.completion <> 0 AND cm.deletioninprogress = 0
            GROUP BY cmc.userid, cm.course) d ON d.userid = u.id AND d.course = c.id
-{where}) x
+) x
 """
 Rows = Iterable[tuple[Any, ...]]
 
 
-def report(prefix: str, now: int, who: str = "", where: str = "") -> str:
-    return REPORT.format(p=prefix, now=now, who=who, where=where)
+def report(prefix: str, now: int, company: int = 0, user: int = 0, course: int = 0) -> str:
+    one = bool(company)
+    return REPORT.format(
+        p=prefix, now=now, company=f"companyid = {company} AND" if one else "",
+        who=f"userid = {user} AND" if one else "",
+        which=f"cm.course = {course} AND" if one else "",
+        courseid=f"courseid = {course} AND" if one else "",
+    )  # fmt: skip
 
 
 def write(file: Path, rows: Rows, *, whole: bool) -> None:
@@ -112,12 +119,14 @@ def row_by_row(source: str, file: Path, step: str) -> None:
     engine, now = sa.create_engine(source), int(time.time())
     since = 0 if step == "first" else now - 3_700
     pairs = sa.text("""
-        SELECT DISTINCT cc.userid, cc.course FROM mdl_course_completions cc
+        SELECT DISTINCT cu.companyid, x.userid, x.course FROM (
+        SELECT cc.userid, cc.course FROM mdl_course_completions cc
         WHERE cc.timecompleted > :since
         UNION SELECT cmc.userid, cm.course FROM mdl_course_modules_completion cmc
         JOIN mdl_course_modules cm ON cm.id = cmc.coursemoduleid WHERE cmc.timemodified > :since
         UNION SELECT ue.userid, e.courseid FROM mdl_user_enrolments ue
         JOIN mdl_enrol e ON e.id = ue.enrolid WHERE ue.timemodified > :since
+        ) x JOIN mdl_company_users cu ON cu.userid = x.userid
     """)
     target = sqlite3.connect(file, isolation_level=None)
     target.execute(CREATE)
@@ -126,12 +135,11 @@ def row_by_row(source: str, file: Path, step: str) -> None:
     marks = ", ".join("?" * len(COLUMNS))
     key = "companyid = ? AND userid = ? AND courseid = ?"
     with engine.connect() as connection:
-        for user, course in connection.execute(pairs, {"since": since}).all():
-            narrowed = report("mdl_", now, f"userid = {user} AND", f"WHERE c.id = {course}")
+        for company, user, course in connection.execute(pairs, {"since": since}).all():
+            narrowed = report("mdl_", now, company, user, course)
             found = connection.exec_driver_sql(narrowed).all()
             if not found:
-                target.execute("DELETE FROM report WHERE userid = ? AND courseid = ?",
-                               (user, course))  # fmt: skip
+                target.execute(f"DELETE FROM report WHERE {key}", (company, user, course))
             for row in found:
                 known = target.execute(f"SELECT 1 FROM report WHERE {key}", row[:3]).fetchone()
                 if known:
