@@ -9,6 +9,8 @@ from pathlib import Path
 
 # A run renews its lease in every transaction; one that died on another host frees it after this.
 LEASE_SECONDS = 900
+# How far the clocks of two hosts may be apart.
+SKEW_SECONDS = 300
 
 
 def process_mark(pid: int) -> str:
@@ -51,5 +53,8 @@ def _dead(owner: str) -> bool:
 
 def is_held(owner: str, expires_at: int, now: int) -> bool:
     """Tell whether a lease is held by a process that may still be running."""
-    # An expiry further off than any claim reaches is from before the clock was set back.
-    return bool(owner) and now < expires_at <= now + LEASE_SECONDS and not _dead(owner)
+    # An expiry further off than any claim reaches is from before the clock was set back; but the
+    # clock of the host that claimed may be a little ahead of this one's.
+    return (
+        bool(owner) and now < expires_at <= now + LEASE_SECONDS + SKEW_SECONDS and not _dead(owner)
+    )

@@ -212,6 +212,9 @@ class Checks:
             made = self.programs.run("token", "create", "--company", f"id:{company}")
             must(made.code == 0, made)
             limited = old.limited if old else place == 1
+            if not limited:  # it may have had a limit once, which a restored store remembers
+                done = self.programs.run("limit", "set", f"id:{company}", "0")
+                must(done.code == 0, done)
             accounts[company] = new = Account(company, made.out.strip(), limited)
             if old:
                 new.copies, new.mark, new.stale = old.copies, old.mark, old.stale

@@ -20,7 +20,7 @@ from alxreport import lease as leases
 from alxreport.database import open_store, writing
 from alxreport.errors import AlreadyRunningError
 from alxreport.lease import sync_lease
-from alxreport.process_mark import LEASE_SECONDS, process_mark
+from alxreport.process_mark import LEASE_SECONDS, SKEW_SECONDS, process_mark
 from alxreport.settings import StoreSettings
 
 from .conftest import Backend
@@ -205,6 +205,14 @@ def test_a_clock_set_back_does_not_block_for_ever(harness: Harness) -> None:
     now = 1_000_000
     set_lease(harness, owner_of(1, "x/y/1/1", host="elsewhere"), now + 3 * 86_400 + LEASE_SECONDS)
     assert is_free(harness, now)
+
+
+@pytest.mark.parametrize("behind", [1, SKEW_SECONDS])
+def test_a_host_whose_clock_is_a_little_behind_waits(harness: Harness, behind: int) -> None:
+    """The other one has just renewed its lease: that ends later than this clock could say."""
+    now = 1_000_000
+    set_lease(harness, owner_of(1, "x/y/1/1", host="elsewhere"), now + LEASE_SECONDS)
+    assert not is_free(harness, now - behind)
 
 
 @pytest.mark.parametrize("owner", ["?", "|||", "a|b|c", "x" * 255, f"{socket.gethostname()}|1"])
