@@ -307,8 +307,14 @@ def columns_of(connection: Connection, tables: Iterable[str]) -> dict[str, set[s
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Yield a connection in a read transaction of the store."""
-    with connecting(engine) as connection, connection.begin():
-        yield connection
+    with connecting(engine) as connection:
+        transaction = connection.begin()
+        try:
+            yield connection
+        finally:
+            # What was read was read: a connection that is lost at the end takes nothing of it away.
+            with suppress(AlxError, SQLAlchemyError):
+                transaction.rollback()
 
 
 @contextmanager

@@ -72,20 +72,24 @@ def sync_lease(engine: Engine, tables: StoreTables, now: int) -> Iterator[Lease]
         if connection.execute(taken).rowcount != 1:
             raise AlreadyRunningError("Another sync began just now.")
 
-    try:
-        written(engine, claim)
-    except StoreError as error:
-        if "is busy" in error.message:
-            raise AlreadyRunningError("Another sync is writing to the store.") from error
-        raise
-    try:
-        yield Lease(tables, owner)
-    finally:
-        release = (
+    def release() -> None:
+        statement = (
             update(leases)
             .where(leases.c.name == NAME, leases.c.owner == owner)
             .values(owner="", expires_at=0)
         )
         # The store may be what failed; the lease then frees itself, for this process ends.
         with contextlib.suppress(StoreError):
-            written(engine, lambda connection: connection.execute(release))
+            written(engine, lambda connection: connection.execute(statement))
+
+    try:
+        written(engine, claim)
+    except StoreError as error:
+        if "is busy" in error.message:
+            raise AlreadyRunningError("Another sync is writing to the store.") from error
+        release()  # it may have been claimed, and only the answer was lost
+        raise
+    try:
+        yield Lease(tables, owner)
+    finally:
+        release()
