@@ -18,6 +18,7 @@ demo: $(READY)
 	$(BIN)/alxreport demo build/demo
 
 test: $(READY)
+	$(BIN)/python -m compileall -q alxreport tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
 
 lint: $(READY)

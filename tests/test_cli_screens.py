@@ -65,7 +65,7 @@ def too_long(shown, columns):
     return [line for line in lines if width(line) > columns and "/" not in line]
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("words", SCREENS, ids=" ".join)
 def test_no_line_is_longer_than_the_terminal(demo, words, columns):
     shown = on_terminal(words, columns, environment(demo, NO_COLOR="1"))
@@ -78,7 +78,7 @@ def test_colours_are_there_on_a_terminal(demo):
     assert re.search(r"\x1b\[32m", on_terminal(("verify",), 80, environment(demo)))
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.soak)])
 def test_the_demo_fits_the_terminal(demo, columns):
     place = demo / f"again{columns}"
     shown = on_terminal(("demo", place), columns, environment(demo, NO_COLOR="1"))

@@ -329,7 +329,9 @@ def test_the_sources_connection_ended_by_its_server(
     assert harness.sync().created == 0
 
 
-@pytest.mark.parametrize("name", ["sqlite", "mariadb", "postgres"])
+@pytest.mark.parametrize(
+    "name", ["sqlite", pytest.param("mariadb", marks=pytest.mark.soak), "postgres"]
+)
 def test_a_second_run_meanwhile(
     make_backend: Callable[[str], Backend], name: str, tmp_path: Path
 ) -> None:
@@ -397,7 +399,7 @@ def test_the_stores_disk_is_full(sites: Sites, small_disk: Path, tmp_path: Path,
     bench.check_next_run(1)
 
 
-@pytest.mark.parametrize("limit", [8_192, 60_000])
+@pytest.mark.parametrize("limit", [pytest.param(8_192, marks=pytest.mark.soak), 60_000])
 def test_files_that_may_not_grow(sites: Sites, tmp_path: Path, limit: int) -> None:
     """A quota, from the first table on: the store's write is refused by the system."""
     bench = Bench(sites, f"sqlite:///{tmp_path}/store.db", tmp_path / "home")

@@ -325,11 +325,9 @@ main()
 COMPANY = "SELECT * FROM local_alx_api_sync_status WHERE companyid = 3 FOR UPDATE"
 
 
-@pytest.fixture(params=["mariadb", "postgres"])
-def hosts(
-    request: pytest.FixtureRequest, make_backend: Callable[[str], Backend], tmp_path: Path
-) -> Hosts:
-    made = Hosts(make_backend(request.param), tmp_path)
+@pytest.fixture
+def hosts(server: str, make_backend: Callable[[str], Backend], tmp_path: Path) -> Hosts:
+    made = Hosts(make_backend(server), tmp_path)
     harness = Harness(made.source, made.store)
     harness.sync()
     harness.close()
@@ -338,7 +336,7 @@ def hosts(
     return made
 
 
-@pytest.mark.parametrize("comes_back", [False, True], ids=["dead", "comes_back"])
+@pytest.mark.parametrize(("server", "comes_back"), [("mariadb", False), ("postgres", True)])
 def test_a_standby_takes_over(hosts: Hosts, comes_back: bool) -> None:
     """The first host dies in the middle, or stands still for longer than its lease."""
     with holding(hosts.store, COMPANY):

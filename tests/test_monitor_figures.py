@@ -59,7 +59,7 @@ from .watching import Watched
 
 # More of everything, for a night: ALXREPORT_DEPTH=20.
 DEPTH = int(os.environ.get("ALXREPORT_DEPTH", "1"))
-PASTS = {"sqlite": 60 * DEPTH, "mariadb": 4 * DEPTH, "postgresql": 4 * DEPTH}
+PASTS = {"sqlite": 40 * DEPTH, "mariadb": 3 * DEPTH, "postgresql": 3 * DEPTH}
 EDITED = {"sqlite": 2 * DEPTH, "mariadb": DEPTH, "postgresql": DEPTH}
 SLOW = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 

@@ -17,7 +17,7 @@ from alxreport.company_admin import company_fields
 from . import feed
 from .asking import Desk, open_desk, people
 
-EXAMPLES = {"sqlite": 100, "mysql": 25, "postgresql": 25}
+EXAMPLES = {"sqlite": 60, "mysql": 15, "postgresql": 15}
 NO_TIME = 0
 BEFORE, AFTER = -62_135_596_800, 253_402_300_799  # the first and the last second of the calendar
 MOMENTS = (

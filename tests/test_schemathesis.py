@@ -23,7 +23,7 @@ from .serving import Serving, serving
 ROOT = Path(__file__).resolve().parents[1]
 # The same requests each time; another number tries others: ALXREPORT_SEED=7
 SEED = os.environ.get("ALXREPORT_SEED", "1")
-EXAMPLES = 20 * int(os.environ.get("ALXREPORT_DEPTH", "1"))
+EXAMPLES = 15 * int(os.environ.get("ALXREPORT_DEPTH", "1"))
 LEAST_CASES = 300
 
 

@@ -161,7 +161,7 @@ def test_the_number_of_statements_does_not_grow_with_the_site(harness: Harness) 
     assert max(counts[0].values()) < 40
 
 
-@pytest.mark.parametrize("prefix", ["", "m2_"])
+@pytest.mark.parametrize("prefix", [pytest.param("", marks=pytest.mark.soak), "m2_"])
 def test_any_prefix(backend: Backend, prefix: str) -> None:
     harness = Harness(backend.new_url(), backend.new_url(), prefix)
     harness.site.create().sample(5)
