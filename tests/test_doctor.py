@@ -41,6 +41,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(cron_host, "SPOOLS", ())
     monkeypatch.setattr(cron_host, "home_of", lambda user: folder / "home")
     monkeypatch.setattr(cron_host, "cron_daemon", lambda: "cron")
+    monkeypatch.setattr(cron_host, "can_mail", lambda: True)
     program(folder)
     set_crontab(folder, "")
     return folder
