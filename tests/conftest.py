@@ -75,6 +75,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(name, ways, indirect=True, scope="module")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the marks are looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what ``soak_on`` names to the soak: make test sees a long case on one backend."""
+    for item in items:
+        marker = item.get_closest_marker("soak_on")
+        if isinstance(item, pytest.Function) and marker:
+            ways = set(item.callspec.id.split("-"))
+            if ways & set(marker.args):
+                item.add_marker(pytest.mark.soak)
+
+
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[Server]:
     yield from _running(MariaDBServer)

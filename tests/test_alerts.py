@@ -151,6 +151,7 @@ def test_everything_opens_and_closes(lasting: Watched) -> None:
 # Many at once
 
 
+@pytest.mark.soak_on("postgres")
 def test_many_checks_at_once_open_close_and_tell_once(lasting: Watched) -> None:
     desk = lasting
     desk.furnish()

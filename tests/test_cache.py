@@ -82,6 +82,7 @@ def questions(crowd: Crowd, delta: str, cursor: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+@pytest.mark.soak_on("postgres")
 def test_a_page_from_the_cache_is_the_page_of_the_table(desk: Desk) -> None:
     crowd = people(desk)
     token = desk.token("acme")

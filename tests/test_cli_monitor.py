@@ -115,7 +115,9 @@ def test_the_page(tmp_path):
     assert path.read_bytes() == before, "a page that fails leaves the former one"
 
 
-@pytest.mark.parametrize("how", [("--watch=1",), ("security", "--watch", "1")])
+@pytest.mark.parametrize(
+    "how", [("--watch=1",), pytest.param(("security", "--watch", "1"), marks=pytest.mark.soak)]
+)
 def test_watching_ends_with_130(how):
     with subprocess.Popen(
         [*PYTHON, "monitor", *how], stdout=subprocess.PIPE, stderr=subprocess.PIPE

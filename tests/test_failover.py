@@ -135,6 +135,7 @@ def test_a_wrong_password_is_told_at_once(server: Backend) -> None:
     engine.dispose()
 
 
+@pytest.mark.soak_on("postgres")
 @pytest.mark.parametrize("cut", ["source", "store"])
 def test_a_run_goes_on_with_the_next_server(server: Backend, cut: str, tmp_path: Path) -> None:
     assert server.server
@@ -158,6 +159,7 @@ def test_a_run_goes_on_with_the_next_server(server: Backend, cut: str, tmp_path:
     harness.close()
 
 
+@pytest.mark.soak_on("postgres")
 @pytest.mark.parametrize("every", [1, pytest.param(2, marks=pytest.mark.soak), 3])
 def test_a_sync_that_does_not_hear_of_its_commits(
     server: Backend, every: int, monkeypatch: pytest.MonkeyPatch
@@ -199,6 +201,7 @@ def test_a_sync_that_does_not_hear_of_its_commits(
     harness.close()
 
 
+@pytest.mark.soak_on("postgres")
 @pytest.mark.parametrize("every", [4, pytest.param(7, marks=pytest.mark.soak)])
 def test_requests_that_do_not_hear_of_their_commits(server: Backend, every: int) -> None:
     """Each is paid once, answered once and logged once, and none too many is let through."""

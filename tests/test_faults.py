@@ -106,6 +106,7 @@ def slots(count: int, seconds: float, start: float = 0.0) -> Iterator[float]:
         yield start + width * (number + random.random())
 
 
+@pytest.mark.soak_on("sqlite", "postgres")
 def test_killed_at_any_moment(bench: Bench, backend: Backend) -> None:
     first_kills, later_kills = KILLS[backend.name]
     began = time.monotonic()
@@ -186,6 +187,7 @@ def held(
     return Held(bench, backend, company=20)
 
 
+@pytest.mark.soak_on("postgres")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
 def test_stopped_with_half_a_company_written(held: Held, number: int) -> None:
     with holding(held.bench.store_url, held.lock):
@@ -204,6 +206,7 @@ def test_stopped_with_half_a_company_written(held: Held, number: int) -> None:
     held.bench.check_next_run(1)
 
 
+@pytest.mark.soak_on("mariadb")
 def test_the_stores_connection_ended_with_half_a_company_written(held: Held) -> None:
     """The company is tried again on a new connection, or fails; the others go on."""
     with holding(held.bench.store_url, held.lock):
@@ -221,6 +224,7 @@ def test_the_stores_connection_ended_with_half_a_company_written(held: Held) -> 
     held.bench.check_next_run(1)
 
 
+@pytest.mark.soak_on("postgres")
 @pytest.mark.parametrize("name", ["mariadb", "postgres"])
 def test_a_company_tried_again_is_guarded_still(
     make_backend: Callable[[str], Backend], name: str, tmp_path: Path
@@ -260,6 +264,7 @@ def remote(
     return backend, harness
 
 
+@pytest.mark.soak_on("postgres")
 @pytest.mark.parametrize("cut", ["source", "store"])
 def test_a_wire_cut_in_the_middle(
     remote: tuple[Backend, Harness], cut: str, monkeypatch: pytest.MonkeyPatch
@@ -308,6 +313,7 @@ LOCKS = {
 }
 
 
+@pytest.mark.soak_on("postgres")
 def test_the_sources_connection_ended_by_its_server(
     remote: tuple[Backend, Harness], tmp_path: Path
 ) -> None:
@@ -329,9 +335,8 @@ def test_the_sources_connection_ended_by_its_server(
     assert harness.sync().created == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["sqlite", pytest.param("mariadb", marks=pytest.mark.soak), "postgres"]
-)
+@pytest.mark.soak_on("sqlite", "mariadb")
+@pytest.mark.parametrize("name", ["sqlite", "mariadb", "postgres"])
 def test_a_second_run_meanwhile(
     make_backend: Callable[[str], Backend], name: str, tmp_path: Path
 ) -> None:
@@ -399,7 +404,8 @@ def test_the_stores_disk_is_full(sites: Sites, small_disk: Path, tmp_path: Path,
     bench.check_next_run(1)
 
 
-@pytest.mark.parametrize("limit", [pytest.param(8_192, marks=pytest.mark.soak), 60_000])
+@pytest.mark.soak
+@pytest.mark.parametrize("limit", [8_192, 60_000])
 def test_files_that_may_not_grow(sites: Sites, tmp_path: Path, limit: int) -> None:
     """A quota, from the first table on: the store's write is refused by the system."""
     bench = Bench(sites, f"sqlite:///{tmp_path}/store.db", tmp_path / "home")

@@ -156,6 +156,7 @@ def run_history(desk: Desk, seed: int) -> None:
         assert state["gone"]
 
 
+@pytest.mark.soak_on("mariadb")
 def test_a_reader_ends_with_what_a_full_export_says(desk: Desk) -> None:
     @settings(
         max_examples=EXAMPLES[desk.harness.engine.dialect.name.replace("mariadb", "mysql")],

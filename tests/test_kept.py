@@ -38,6 +38,7 @@ def drawn(harness: Harness) -> set[str]:
     return found
 
 
+@pytest.mark.soak_on("postgres")
 @pytest.mark.parametrize("name", ["sqlite", *SERVERS])
 def test_what_was_renewed_is_as_new(
     make_backend: Callable[[str], Backend], make_harness: Callable[[str], Harness], name: str

@@ -101,6 +101,7 @@ def current(harness: Harness) -> Any:
         return connection.execute(sa.select(harness.tables.leases)).one()
 
 
+@pytest.mark.soak_on("mariadb")
 def test_one_of_eight_processes_gets_it(harness: Harness) -> None:
     command = [sys.executable, "-c", CLAIM, harness.settings.store.url]
     with subprocess.Popen(
@@ -117,6 +118,7 @@ def test_one_of_eight_processes_gets_it(harness: Harness) -> None:
     assert current(harness).owner == ""
 
 
+@pytest.mark.soak_on("sqlite", "postgres")
 def test_first_runs_at_once_fill_one_store(backend: Backend, tmp_path: Path) -> None:
     """The store has no tables yet; each run ends well or finds another one at work."""
     url, source = backend.new_url(), f"sqlite:///{tmp_path}/moodle.db"
@@ -336,6 +338,7 @@ def hosts(server: str, make_backend: Callable[[str], Backend], tmp_path: Path) -
     return made
 
 
+@pytest.mark.soak_on("mariadb")
 @pytest.mark.parametrize(("server", "comes_back"), [("mariadb", False), ("postgres", True)])
 def test_a_standby_takes_over(hosts: Hosts, comes_back: bool) -> None:
     """The first host dies in the middle, or stands still for longer than its lease."""

@@ -202,6 +202,7 @@ class _Cut(BaseException):
     """The end of a process, in the middle of its work."""
 
 
+@pytest.mark.soak_on("postgres")
 def test_interrupted_at_any_step_it_goes_on(old: Old) -> None:
     """Each run ends right after the first statement after which none ended before it."""
     fill(old, 60)

@@ -158,6 +158,7 @@ def ask_at_once(desk: Desk, token: str, limit: int) -> Counter[str]:
     return sum((Counter(json.loads(line)) for line in lines), Counter())
 
 
+@pytest.mark.soak_on("postgres")
 def test_processes_at_once_get_exactly_the_limit(desk: Desk) -> None:
     token = desk.token("acme")
     found = ask_at_once(desk, token, LIMIT)

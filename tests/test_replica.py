@@ -100,6 +100,7 @@ def test_a_replica_is_read_as_its_primary_is(followed: Followed) -> None:
     assert followed.verify().wrong == 0
 
 
+@pytest.mark.soak_on("mariadb")
 def test_a_replica_that_lacks_what_was_seen_is_refused(
     followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_replica_that_lacks_what_was_seen_is_refused(
     followed.check()
 
 
+@pytest.mark.soak_on("postgres")
 def test_a_replica_that_is_a_little_behind_is_waited_for(followed: Followed) -> None:
     followed.from_replica()
     followed.sync()
@@ -167,6 +169,7 @@ def test_what_a_primary_lacks_is_gone(followed: Followed) -> None:
         assert ahead not in read_long(connection, followed.tables, SOURCE_POSITION)
 
 
+@pytest.mark.soak_on("mariadb")
 def test_how_far_a_replica_is_behind_is_told(followed: Followed) -> None:
     followed.from_primary()
     assert not followed.standing().replica
@@ -212,6 +215,7 @@ def test_a_user_who_may_only_read(followed: Followed) -> None:
     assert (checks["replica"].verdict, checks["rights"].verdict) == ("ok", "ok")
 
 
+@pytest.mark.soak_on("mariadb")
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])
 def test_a_replica_takes_its_primarys_place(kind: str, tmp_path: Path) -> None:
     """Source and store name both servers; the standby stands first and is passed over."""
@@ -271,6 +275,7 @@ def test_when_a_replica_is_an_alert(found: SourceReplica | None, told: str | Non
     assert not alert_rules.conditions(facts, AlertSettings(replica_lag_minutes=0))
 
 
+@pytest.mark.soak_on("postgres")
 def test_the_monitor_tells_of_the_last_run(followed: Followed) -> None:
     def figures() -> tuple[SourceReplica | None, str, list[str]]:
         store = Store(followed.settings.store)

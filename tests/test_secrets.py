@@ -130,6 +130,7 @@ def changed(token: str, place: int, character: str | None = None) -> str:
     return token[:place] + character + token[place + 1 :]
 
 
+@pytest.mark.soak_on("mariadb", "postgres")
 def test_the_story_of_a_token(story: Story, tmp_path: Path) -> None:
     """Made, used, mistyped, rotated, revoked, taken over from Moodle; rightly and wrongly."""
     one = story.make("one", "token", "create", "--company", "acme", "--name", "BI")

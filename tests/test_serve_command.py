@@ -195,6 +195,7 @@ def children(server: Command) -> list[int]:
     ]
 
 
+@pytest.mark.soak_on("sqlite")
 @pytest.mark.parametrize("name", ["sqlite", "postgres"])
 def test_workers_come_and_go_while_the_store_is_away(
     make_backend: Callable[[str], Backend], tmp_path: Path, name: str
@@ -395,6 +396,7 @@ def test_a_key_that_does_not_fit_the_certificate(config: Path, tmp_path: Path) -
     assert "are no certificate with its key" in done.err
 
 
+@pytest.mark.soak_on("sqlite")
 @pytest.mark.parametrize(
     ("name", "workers"), [("sqlite", "1"), ("sqlite", "2"), ("mariadb", "2"), ("postgres", "1")]
 )
@@ -431,6 +433,7 @@ def test_a_stop_under_load_loses_no_answer_and_no_row_of_the_log(
         assert sums == len(logged)
 
 
+@pytest.mark.soak_on("sqlite")
 @pytest.mark.parametrize("name", ["sqlite", "mariadb"])
 def test_the_limit_is_exact_over_workers(
     make_backend: Callable[[str], Backend], tmp_path: Path, name: str
