@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import random
+import re
 import socket
 import sqlite3
 import sys
@@ -572,16 +573,23 @@ def test_other_addresses(shop: Shop) -> None:
 # Bounds
 
 
+def is_whole(answer: bytes) -> bool:
+    """Tell whether all of an answer has come after which the connection stays open."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not end or b"connection: close" in head.lower():
+        return False
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return length is None or len(body) >= int(length[1])
+
+
 def raw(shop: Shop, data: bytes, *, wait: float = 5.0) -> bytes:
     """Send bytes, and return what comes until the server hangs up or is done."""
     with socket.create_connection(("127.0.0.1", shop.server.port), timeout=wait) as connection:
         got = b""
         try:
             connection.sendall(data)
-            while part := connection.recv(65_536):
+            while not is_whole(got) and (part := connection.recv(65_536)):
                 got += part
-                if b"\r\n\r\n" in got and b"connection: close" not in got.lower():
-                    break
         except (TimeoutError, ConnectionError):
             pass
         return got
