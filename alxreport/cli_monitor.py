@@ -271,6 +271,7 @@ def alerts_check(
     debug: Debug = False,
 ) -> None:
     """Look for what is wrong: one Nagios line; ends 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    from alxreport.again import until_done
     from alxreport.alerts import EXIT_CODES, UNKNOWN, check, nagios_line
     from alxreport.errors import AlxError
     from alxreport.telling import tell
@@ -279,8 +280,11 @@ def alerts_check(
     failures: list[str] = []
     try:
         settings, now = read_settings(context, config), int(time.time())
-        store = _store(context, settings, expected=True)
-        checked = check(store, settings, now)
+        # A cluster that counts its nodes is there again in a moment; who is not there is told.
+        store = until_done(
+            lambda _attempt: _store(context, settings, expected=True), lambda _error: False
+        )
+        checked = until_done(lambda _attempt: check(store, settings, now), lambda _error: False)
         if notify:
             failures = tell(store, settings, checked, now, lambda text: typer.echo(text, err=True))
     except Exception as error:

@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from alxreport.database_errors import source_error, store_error
+from alxreport.database_errors import source_error, store_error, where_known
 from alxreport.dialects import SqliteSetHash, flavour
 from alxreport.error_codes import LOST_CODES, error_code
 from alxreport.errors import AlxError, ConfigError, NoStoreError, SourceError, StoreError
@@ -66,6 +66,7 @@ DRIVERS = {
 }
 # Execution option of a connection whose user wants the database's own errors.
 RAW_ERRORS = "alx_raw_errors"
+TRANSLATION = "alx_translation"
 EXAMPLES = (
     "mysql://user:password@host/database, postgresql://user:password@host/database"
     " or sqlite:////path/file.db"
@@ -192,7 +193,7 @@ def snapshot(
         for statement in sql.session:
             connection.exec_driver_sql(statement)
         for statement in sql.optional_session:
-            with suppress(SourceError):
+            with where_known():
                 connection.exec_driver_sql(statement)
         if before is not None:
             before(connection)
@@ -279,6 +280,9 @@ def connecting(engine: Engine) -> Iterator[Connection]:
             f"The database URL {shown} has a part that its driver does not take: {error}.",
             "Check the host and what stands after the question mark.",
         ) from error
+    except DBAPIError as error:
+        # SQLAlchemy's first look at a server failed, and so did its rollback, which it tells raw.
+        raise engine.get_execution_options()[TRANSLATION](error) from error
     with connection:
         yield connection
 
@@ -341,4 +345,5 @@ def _translate(engine: Engine, translate: Callable[[DBAPIError], AlxError]) -> E
         if isinstance(found, DBAPIError) and not raw:
             raise translate(found) from context.original_exception
 
+    engine.update_execution_options(**{TRANSLATION: translate})
     return engine

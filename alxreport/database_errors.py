@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from alxreport.error_codes import (
@@ -50,6 +52,16 @@ def source_error(error: Exception) -> SourceError:
     return SourceError(text, hint, passing=passing, unreachable=away)
 
 
+@contextmanager
+def where_known() -> Iterator[None]:
+    """Go on without what a server does not know or allow; what only got lost is a SourceError."""
+    try:
+        yield
+    except SourceError as error:
+        if error.passing:
+            raise
+
+
 def too_slow(seconds: float) -> UsageError:
     """Return the error of a question that was stopped after so many seconds."""
     return UsageError(
@@ -74,8 +86,7 @@ def store_error(error: Exception) -> StoreError:
         passing = code in SERVER_BUSY_CODES
         return StoreError(f"The store is busy: {text}", hint, transient=True, passing=passing)
     if code in TRANSIENT_CODES:
-        lost = code in LOST_CODES
-        return StoreError(f"The store gave way: {text}", "Try again.", transient=True, passing=lost)
+        return StoreError(f"The store gave way: {text}", "Try again.", transient=True, passing=True)
     if code in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
         return StoreError(
             f"The store file is not a sound database: {text}",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from alxreport.errors import SourceError
+from alxreport.database_errors import where_known
 
 # From here on old data is worth a warning; replication is rarely behind for longer than seconds.
 LATE_SECONDS = 300
@@ -87,12 +86,12 @@ def position(connection: Connection) -> str:
             "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
             " ELSE pg_current_wal_insert_lsn() END"
         )
-        with suppress(SourceError):  # a service that speaks the protocol may lack these
+        with where_known():  # a service that speaks the protocol may lack these
             found = connection.exec_driver_sql(statement).scalar()
             return f"{name} {found}" if found else ""
     elif name in {"mysql", "mariadb"}:
         kind, variable = _gtid(connection)
-        with suppress(SourceError):  # a server without GTIDs lacks the variable
+        with where_known():  # a server without GTIDs lacks the variable
             found = connection.exec_driver_sql(f"SELECT @@global.{variable}").scalar()
             return f"{kind} {''.join(str(found or '').split())}" if found else ""
     return ""
@@ -127,14 +126,13 @@ def _gtid(connection: Connection) -> tuple[str, str]:
 
 
 def _postgres(connection: Connection) -> Standing:
-    try:
+    with where_known():
         if not connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar():
             return Standing(replica=False, position=position(connection))
         lag, receivers = connection.exec_driver_sql(_POSTGRES_LAG).one()
-    except SourceError:
-        return PRIMARY
-    seconds = None if lag is None else max(0.0, float(lag))
-    return Standing(True, position(connection), seconds, stopped=not receivers)
+        seconds = None if lag is None else max(0.0, float(lag))
+        return Standing(True, position(connection), seconds, stopped=not receivers)
+    return PRIMARY
 
 
 def _mysql(connection: Connection) -> Standing:
@@ -159,7 +157,7 @@ def _replication(connection: Connection) -> list[Mapping[str, object]] | None:
     for statement in ("SHOW ALL SLAVES STATUS",) if mariadb else (
         "SHOW REPLICA STATUS", "SHOW SLAVE STATUS",
     ):  # fmt: skip
-        with suppress(SourceError):
+        with where_known():
             return [dict(row) for row in connection.exec_driver_sql(statement).mappings()]
     return None
 

@@ -32,8 +32,9 @@ from alxreport.store_names import SCHEMA_VERSION, StoreNames
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-# A transaction that lost against another one is tried again as a whole, this often.
-ATTEMPTS = 8
+# A transaction that lost against another one is tried again as a whole, this often: with the pauses
+# between, some ten seconds, in which a cluster counts its nodes.
+ATTEMPTS = 10
 # But not for longer than this: who asks waits for it. A server that is silent for longer than it
 # may wait for a lock is lost.
 GIVE_UP_SECONDS, SILENCE_SECONDS = 40.0, LOCK_WAIT_SECONDS + 10

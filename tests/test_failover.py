@@ -9,20 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alxreport.address import complete, same_database, shown
+from alxreport.again import until_done
 from alxreport.database import connecting, database_url, open_store, reading
 from alxreport.errors import ConfigError, RateLimitError, StoreError
 from alxreport.failover import servers, split_hosts
+from alxreport.schema import prepare_store
 from alxreport.sessions import Store
 from alxreport.settings import StoreSettings
 from alxreport.sync import run_sync
 
 from .asking import Desk
+from .command_line import run
 from .conftest import Backend
 from .crowd import add_crowd
 from .cutting import DeafWire, Wire
@@ -243,3 +247,121 @@ def test_requests_that_do_not_hear_of_their_commits(server: Backend, every: int)
     assert sum(row["calls"] for row in desk.rows("activity")) == 3 * LIMIT
     assert all(row["credits"] == 0 for row in desk.rows("series"))
     desk.close()
+
+
+# What a node says that leaves its cluster; that it cannot keep up with it; a lost certification.
+GIVING_WAY = {"left": (1047, 1047, 1), "late and left": (1205, 1047, 3), "lost": (1213, 1213, 1)}
+
+
+class Faults:
+    """Lets one statement of PyMySQL's connections fail, and some after it, commits among them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: int, then: int, count: int) -> None:
+        self.at, self.done, self.failed = 0, 0, b""
+        execute = pymysql.connections.Connection._execute_command
+
+        def execute_command(connection: Any, command: int, sql: Any) -> Any:
+            self.done += 1
+            if self.at and 0 <= self.done - self.at < count:
+                code = then if self.failed else first
+                self.failed = self.failed or sql
+                raise pymysql.err.OperationalError(code, "fault on purpose")
+            return execute(connection, command, sql)
+
+        monkeypatch.setattr(pymysql.connections.Connection, "_execute_command", execute_command)
+
+    def begin(self, at: int) -> None:
+        self.at, self.done, self.failed = at, 0, b""
+
+
+@pytest.mark.soak_on("every")
+@pytest.mark.parametrize("step", [pytest.param(1, id="every"), pytest.param(9, id="some")])
+@pytest.mark.parametrize("name", GIVING_WAY)
+def test_any_statement_of_a_run_may_fail_once(
+    make_backend: Callable[[str], Backend], monkeypatch: pytest.MonkeyPatch, name: str, step: int
+) -> None:
+    monkeypatch.setattr("alxreport.again.wait", lambda _seconds: None)
+    server = make_backend("mariadb")
+    harness = Harness(server.new_url(), server.new_url())
+    harness.site.create()
+    for number in range(2):
+        add_crowd(harness.site, f"c{number}", 5, courses=2)
+    harness.sync()
+    faults = Faults(monkeypatch, *GIVING_WAY[name])
+    failed, at = [], 1
+    while True:
+        harness.site.update("user", {"id": harness.site.ids("user")[2:]}, lastname=f"Name {at}")
+        engine = open_store(harness.settings.store)
+        faults.begin(at)
+        until_done(lambda _attempt: prepare_store(engine, harness.tables), lambda _error: False)  # noqa: B023
+        report = run_sync(harness.settings, engine, harness.tables, now=harness.now)
+        faults.at = 0
+        engine.dispose()
+        if not faults.failed:
+            break
+        failed.append(faults.failed)
+        assert report.status == "success", (at, faults.failed)
+        harness.check()
+        at += step
+    assert len(failed) > 80 / step
+    harness.close()
+
+
+@pytest.mark.soak_on("late and left")
+@pytest.mark.parametrize("name", GIVING_WAY)
+def test_any_statement_of_a_request_may_fail_once(
+    make_backend: Callable[[str], Backend], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    server = make_backend("mariadb")
+    desk = Desk(server.new_url(), server.new_url())
+    add_crowd(desk.site.create(), "acme", 5)
+    desk.harness.sync()
+    desk.configure(rate_limit=1_000, cache_minutes=0)
+    token = desk.token("acme")
+    desk.store.close()
+    faults = Faults(monkeypatch, *GIVING_WAY[name])
+    asked = 0
+    while True:
+        store = Store(desk.harness.settings.store)  # what is asked of a new server may fail, too
+        desk.store = store
+        faults.begin(asked + 1)
+        assert len(desk.ask(token, limit=10)["data"]) == 5, faults.failed
+        faults.at = 0
+        store.close()
+        asked += 1
+        if not faults.failed:
+            break
+    assert asked > 20
+    assert desk.rows("usage")[0]["calls"] == asked
+    assert len([row for row in desk.log() if not row["error"]]) == asked == len(desk.log())
+    desk.close()
+
+
+def test_alerts_are_looked_for_again_where_all_servers_were_away(
+    make_backend: Callable[[str], Backend], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("alxreport.again.wait", lambda _seconds: None)
+    monkeypatch.setattr("alxreport.sessions.time.sleep", lambda _seconds: None)
+    server = make_backend("mariadb")
+    harness = Harness(server.new_url(), server.new_url())
+    add_crowd(harness.site.create(), "acme", 5)
+    harness.sync()
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[moodle]\nurl = "{harness.settings.moodle.url}"\n'
+        f'[store]\nurl = "{harness.settings.store.url}"\n[alerts]\noverdue_hours = 0\n'
+    )
+    config.chmod(0o600)
+    sound = run("alerts", "check", "--config", config)
+    assert sound.code == 0, sound
+    faults = Faults(monkeypatch, 1047, 1047, 25)
+    for at in (1, 20, 25, 30):
+        faults.begin(at)
+        assert run("alerts", "check", "--config", config) == sound, at
+        assert faults.failed
+    faults.at = 0
+    monkeypatch.setattr("alxreport.again.RUN_ATTEMPTS", 1)
+    faults.begin(1)
+    assert run("alerts", "check", "--config", config).code == 3
+    faults.at = 0
+    harness.close()
